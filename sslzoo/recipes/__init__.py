@@ -1,0 +1,1 @@
+"""Recipes: the numbers of one experiment and `main()`, one file each."""
