@@ -1,0 +1,156 @@
+"""What watches a run, for `training.pretrain`: guards, `log.csv`, pictures, TensorBoard, backups."""
+
+import csv
+import math
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from sslzoo import checkpoints, images
+from sslzoo.errors import UserError
+
+
+class Progress:
+    """Where the run is; shared by the callbacks."""
+
+    def __init__(self, step, per_epoch, epochs):
+        self.step = step
+        self.per_epoch = per_epoch
+        self.total = epochs * per_epoch
+
+
+class Guard(keras.callbacks.Callback):
+    """Counts the steps; stops a run that has diverged, warns of one that does not learn."""
+
+    def __init__(self, progress):
+        super().__init__()
+        self.progress = progress
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.progress.step += 1
+        step, loss = self.progress.step, logs["loss"]
+        broken = [name for name, value in logs.items() if not math.isfinite(value)]
+        if broken:
+            raise UserError(
+                f"step {step}: expected a finite {broken[0]}; a lower --learning_rate or a longer "
+                f"--warmup_epochs usually helps. Received: {logs[broken[0]]}"
+            )
+        chance = self.model.chance_loss
+        if step == max(1, self.progress.total // 10) and chance and loss > 0.99 * chance:
+            logging.warning(
+                "after a tenth of the run the loss is %.4f, still at chance (%.4f): "
+                "it may not be learning",
+                loss,
+                chance,
+            )
+
+
+class RestoreMetrics(keras.callbacks.Callback):
+    """Puts a checkpoint's running metrics back, after `fit` has reset them at the first epoch."""
+
+    def __init__(self, progress, arrays):
+        super().__init__()
+        self.progress = progress
+        self.arrays = arrays
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.arrays and self.progress.step % self.progress.per_epoch:
+            checkpoints.restore_metrics(self.model, self.arrays)
+        self.arrays = None
+
+
+class Rows(keras.callbacks.Callback):
+    """`log.csv`: one row an epoch. On resume, rows past the checkpoint are written again."""
+
+    def __init__(self, progress, path):
+        super().__init__()
+        self.progress = progress
+        self.path = path
+        self.rows = []
+        if path.exists():
+            with open(path, newline="") as file:
+                done = progress.step // progress.per_epoch
+                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= done]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started, self.first = time.monotonic(), self.progress.step
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.monotonic() - self.started
+        rate = float(self.model.optimizer.learning_rate)
+        row = {"epoch": epoch + 1, "step": self.progress.step, **logs, "learning_rate": rate}
+        self.rows.append({**row, "seconds": round(seconds, 2)})
+        temporary = self.path.with_suffix(".tmp")
+        with open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, self.rows[-1])
+            writer.writeheader()
+            writer.writerows(self.rows)
+        temporary.rename(self.path)
+        steps = self.progress.step - self.first
+        left = (self.progress.total - self.progress.step) * seconds / max(steps, 1)
+        if left:
+            logging.info("%d:%02d left", left // 60, left % 60)
+
+
+class Pictures(keras.callbacks.Callback):
+    """`puzzles.png` and TensorBoard: scalars, and the same puzzles with today's answers."""
+
+    def __init__(self, progress, workdir, puzzles):
+        super().__init__()
+        self.progress = progress
+        self.workdir = workdir
+        self.puzzles = puzzles
+        self.batch = None
+
+    def on_train_begin(self, logs=None):
+        self.writer = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.batch is None:
+            self.batch = next(iter(self.puzzles), None)
+        with self.writer.as_default(step=self.progress.step):
+            for name, value in logs.items():
+                tf.summary.scalar(name, value)
+            if self.batch is not None:
+                sheet = contact_sheet(self.model, *self.batch[:2])
+                tf.summary.image("puzzles", sheet[None])
+                images.save_png(self.workdir / "puzzles.png", sheet)
+        self.writer.flush()
+
+
+def contact_sheet(pretext, x, y):
+    """A batch of puzzles drawn with the network's answers: (H, W, 3) uint8."""
+    answers = pretext.predict_on_batch(x)
+    parts = [tf.nest.map_structure(np.asarray, part) for part in (x, y, answers)]
+    pictures = [
+        pretext.picture(*(tf.nest.map_structure(lambda a, i=i: a[i], part) for part in parts))
+        for i in range(len(tf.nest.flatten(answers)[0]))
+    ]
+    return images.mosaic(pictures, columns=2, gap=16)
+
+
+class Backup(keras.callbacks.Callback):
+    """Writes a checkpoint every `minutes`."""
+
+    def __init__(self, progress, store, minutes):
+        super().__init__()
+        self.progress = progress
+        self.store = store
+        self.seconds = minutes * 60
+        self.saved = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        # At the end of an epoch its row must be written before the checkpoint that skips it.
+        if self.progress.step % self.progress.per_epoch:
+            self.save_if_due()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save_if_due()
+
+    def save_if_due(self):
+        if time.monotonic() - self.saved >= self.seconds:
+            self.store.save(self.model, self.progress.step)
+            self.saved = time.monotonic()

@@ -1,0 +1,181 @@
+"""A recipe's signature is its command line."""
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+import textwrap
+import traceback
+import typing
+
+from absl import flags as absl_flags
+from absl import logging
+
+from sslzoo.errors import UserError
+
+
+def recipe(main):
+    """Makes `main(run=Run(...), **settings)` a recipe: the same from Python and from the shell.
+
+    On each call the run is told its name and the values of all flags, and started.
+    """
+    name = main.__module__.rsplit(".", 1)[-1]
+    signature = inspect.signature(main)
+    if name == "__main__":
+        name = inspect.getmodule(main).__spec__.name.rsplit(".", 1)[-1]
+
+    @functools.wraps(main)
+    def started(*args, **kwargs):
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        settings = dict(bound.arguments)
+        run = dataclasses.replace(settings.pop("run"))  # a recipe's default run is never changed
+        values = {**dataclasses.asdict(run), **settings}
+        run.start(name, {key: _text(value) for key, value in values.items()})
+        return main(run, **settings)
+
+    return started
+
+
+def run(main, argv=None):
+    """Parses the command line, calls the recipe, and exits: 0, 2 for bad input, 130 for Ctrl-C."""
+    sys.exit(_guarded(lambda argv: main(**parse(main, argv)), argv or sys.argv))
+
+
+def console():
+    """The `sslzoo` command: `sslzoo train NAME [flags]`, `sslzoo list`."""
+    sys.exit(_guarded(_command, sys.argv))
+
+
+def parse(main, argv):
+    """Command line -> keyword arguments of `main`; `--help` prints the help and exits."""
+    settings = _settings(main)
+    values = absl_flags.FlagValues()
+    for name, (kind, default, text) in settings.items():
+        _define(values, name, kind, default, text)
+    absl_flags.DEFINE_boolean("debug", False, "show the traceback of an error", flag_values=values)
+    if any(arg.lstrip("-") in ("help", "h", "helpfull") for arg in argv[1:]):
+        sys.stdout.write(_help(main, settings))
+        sys.exit(0)
+    try:
+        extra = values(argv)[1:]
+    except (absl_flags.Error, OSError) as error:
+        raise UserError(f"{error}. --help lists the flags") from None
+    if extra:
+        raise UserError(f"expected flags, --name=value. Received: {' '.join(extra)}")
+    default_run = inspect.signature(main).parameters["run"].default
+    shared = {field.name for field in dataclasses.fields(default_run)}
+    chosen = {name: _typed(kind, values[name].value) for name, (kind, *_) in settings.items()}
+    run = dataclasses.replace(default_run, **{k: v for k, v in chosen.items() if k in shared})
+    return {"run": run, **{k: v for k, v in chosen.items() if k not in shared}}
+
+
+def _guarded(function, argv):
+    """Runs a command with errors as a person wants them; returns the exit code."""
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().setFormatter(None)
+    try:
+        function(argv)
+    except UserError as error:
+        if "--debug" in argv:
+            traceback.print_exc()
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; the same command resumes\n")
+        return 130
+    return 0
+
+
+def _command(argv):
+    names = [
+        m.name for m in pkgutil.iter_modules(importlib.import_module("sslzoo.recipes").__path__)
+    ]
+    if argv[1:2] == ["list"]:
+        zoo = importlib.import_module("sslzoo.zoo")
+        for entry in zoo.list():
+            sys.stdout.write(f"{entry}\n")
+    elif argv[1:2] == ["train"] and argv[2:3] and argv[2] in names:
+        main = importlib.import_module(f"sslzoo.recipes.{argv[2]}").main
+        main(**parse(main, argv[2:]))
+    else:
+        raise UserError(
+            f"expected 'sslzoo list' or 'sslzoo train NAME [flags]', where NAME is one of "
+            f"{', '.join(names)}. Received: {' '.join(['sslzoo', *argv[1:]])}"
+        )
+
+
+# === From a signature to flags ===
+
+
+def _settings(main):
+    """All flags of a recipe: name -> (type, default, help), the shared ones first."""
+    signature = inspect.signature(main)
+    default_run = signature.parameters["run"].default
+    hints, text = typing.get_type_hints(type(default_run)), _arguments(type(default_run))
+    shared = {
+        field.name: (hints[field.name], getattr(default_run, field.name), text.get(field.name, ""))
+        for field in dataclasses.fields(default_run)
+    }
+    text, hints = _arguments(main), typing.get_type_hints(main)
+    own = {
+        name: (hints.get(name, type(p.default)), p.default, text.get(name, ""))
+        for name, p in signature.parameters.items()
+        if name != "run"
+    }
+    return {**shared, **own}
+
+
+def _arguments(documented):
+    """The `Args:` section of a docstring: name -> text."""
+    doc = inspect.getdoc(documented) or ""
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", doc, re.M)
+    if not section:
+        return {}
+    entries = re.findall(r"^(\w+): (.*(?:\n[ \t]+.*)*)", textwrap.dedent(section.group(1)), re.M)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def _define(values, name, kind, default, text):
+    if typing.get_origin(kind) is typing.Literal:
+        absl_flags.DEFINE_enum(name, default, typing.get_args(kind), text, flag_values=values)
+        return
+    define = {
+        bool: absl_flags.DEFINE_boolean,
+        int: absl_flags.DEFINE_integer,
+        float: absl_flags.DEFINE_float,
+        str: absl_flags.DEFINE_string,
+    }.get(kind, absl_flags.DEFINE_list)
+    default = [str(value) for value in default] if define is absl_flags.DEFINE_list else default
+    define(name, default, text, flag_values=values)
+
+
+def _typed(kind, value):
+    """absl's lists are of strings: the numbers they stand for."""
+    if not isinstance(value, list):
+        return value
+    try:
+        return tuple(typing.get_args(kind)[0](item) for item in value)
+    except ValueError:
+        raise UserError(f"expected numbers separated by commas. Received: {value}") from None
+
+
+def _text(value):
+    """A flag's value as it stands on a command line."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _help(main, settings):
+    lines = [inspect.getdoc(inspect.getmodule(main)) or "", "", "Flags:"]
+    for name, (kind, default, text) in settings.items():
+        choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+        text += f" [{'|'.join(choices)}]" if choices else ""
+        lines.append(f"  --{name}={_text(default)}")
+        lines += textwrap.wrap(text, 90, initial_indent="      ", subsequent_indent="      ")
+    lines += ["  --flagfile=FILE", "      flags from a file, one a line; # starts a comment"]
+    lines += ["  --debug", "      show the traceback of an error"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,84 @@
+"""Pure operations on one image. All randomness comes from a `seed` (2,) int32."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, what "greyscale" means in PIL and OpenCV
+
+
+def split_seed(seed, n):
+    """`n` unrelated seeds out of one: a list of (2,) int32 tensors."""
+    return tf.unstack(tf.random.split(seed, n), num=n)
+
+
+def random_crop(image, size, seed):
+    """A random `size` x `size` window of (H, W, C); the image itself where it has that size."""
+    if image.shape[:2] == (size, size):
+        return image
+    return tf.image.stateless_random_crop(image, (size, size, image.shape[-1]), seed)
+
+
+def grey(image):
+    """(..., 3) -> (..., 3): three copies of the luma. Grey tasks feed grey RGB."""
+    return tf.repeat(tf.reduce_sum(image * GREY_WEIGHTS, -1, keepdims=True), 3, axis=-1)
+
+
+def random_grey(image, probability, seed):
+    """`grey(image)` with the given probability, else the image."""
+    return tf.cond(
+        tf.random.stateless_uniform((), seed) < probability, lambda: grey(image), lambda: image
+    )
+
+
+def standardize(image):
+    """Each channel of (H, W, C) to mean 0 and deviation 1; a constant channel to zeros."""
+    mean, variance = tf.nn.moments(image, axes=[0, 1], keepdims=True)
+    return tf.math.divide_no_nan(image - mean, tf.sqrt(variance))
+
+
+def shift_channels(image, size, offsets):
+    """Cuts a square window whose place differs from channel to channel.
+
+    Args:
+        image: (H, W, 3).
+        size: side of the window in pixels.
+        offsets: (3, 2) int32, the window's top left corner in each channel.
+
+    Returns:
+        (size, size, 3).
+    """
+    planes = [tf.slice(image, [offsets[c, 0], offsets[c, 1], c], [size, size, 1]) for c in range(3)]
+    return tf.concat(planes, axis=-1)
+
+
+# === Pictures: numpy, for people ===
+
+
+def to_uint8(image):
+    """[0, 1] float -> uint8, clipping what lies outside."""
+    return np.uint8(np.clip(np.asarray(image) * 255 + 0.5, 0, 255))
+
+
+def mosaic(tiles, columns, gap=2, background=255):
+    """Lays (n, h, w, 3) uint8 pictures of one size on a grid: (H, W, 3) uint8."""
+    tiles = [np.asarray(tile) for tile in tiles]
+    height, width = tiles[0].shape[:2]
+    rows = -(-len(tiles) // columns)
+    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, 3)
+    sheet = np.full(shape, background, np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = tile
+    return sheet
+
+
+def enlarge(pictures, side):
+    """Repeats the pixels of (..., h, w, 3) until h is about `side`, for small puzzles."""
+    factor = max(1, round(side / pictures.shape[-3]))
+    return np.repeat(np.repeat(pictures, factor, axis=-3), factor, axis=-2)
+
+
+def save_png(path, picture):
+    """Writes (H, W, 3) uint8 as a PNG file."""
+    keras.utils.save_img(path, picture, data_format="channels_last", scale=False)

@@ -1,0 +1,176 @@
+"""Jigsaw puzzles and the context-free network (Noroozi & Favaro 2016, arXiv:1603.09246).
+
+An image is cut into a grid of tiles, the tiles are shown in the order of one of N fixed
+permutations, and the network says which. Each tile is encoded alone; only the last fully
+connected layers see all of them, so the encoder must learn what a part looks like, not how
+the edges of neighbours continue.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sslzoo import images, permutations
+from sslzoo.errors import UserError
+from sslzoo.layers import FoldedTimeDistributed
+from sslzoo.pretext import Pretext
+
+PAPER_FIGURE_3 = {"crop": 225, "tile": 64}  # 75 px cells; the class defaults are the 85 px cells
+# Tiles arrive with mean 0 and deviation 1. Encoders take [0, 1], where photographs have about this
+# mean and deviation; the tails leave [0, 1], which no encoder minds.
+PIXEL_MEAN, PIXEL_STD = 0.45, 0.225
+
+
+@keras.saving.register_keras_serializable("sslzoo")
+class Jigsaw(Pretext):
+    """Which of `num_permutations` orders are the tiles shown in?
+
+    The defaults are the author's geometry: a 255 px crop, 85 px cells, a 64 px tile at a random
+    place in each, so that the gap between neighbours is random too.
+
+    Departures from the paper: no fc6 bias of 1 or Gaussian initialisation (Keras' defaults start
+    at a loss of ln N), and luma instead of the channel mean for grey puzzles. Unlike the author's
+    code, a tile never leaves its cell: the base offset keeps `channel_jitter` pixels on each side.
+
+    Args:
+        encoder: (B, tile, tile, 3) in [0, 1] -> (B, h, w, C).
+        crop: side of the square image in pixels, a multiple of `grid`.
+        grid: tiles per side, 2 to 4.
+        tile: side of a tile in pixels; at most the cell less twice `channel_jitter`.
+        channel_jitter: each colour channel of a tile is shifted by up to this many pixels in x
+            and y, against the chromatic aberration shortcut.
+        grey: probability that a puzzle is grey (the paper: 0.3; VISSL and others: 0.66).
+        normalize: standardise each channel of each tile, against the shortcut of comparing the
+            means and deviations of neighbours.
+        num_permutations: size of the permutation set, N.
+        permutation_rule: `"max_min"` or the paper's `"max_mean"`; see `permutations`.
+        permutation_seed: seed of the permutation set.
+        fc6: width of the fully connected layer of each tile.
+        fc7: width of the fully connected layer over all tiles.
+        dropout: rate after fc6 and fc7.
+        batch_norm: normalise fc6 and fc7 by batch (VISSL does fc6; the paper has none).
+
+    Raises:
+        UserError: the geometry is impossible; the message names the flag.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        crop=255,
+        grid=3,
+        tile=64,
+        channel_jitter=2,
+        grey=0.3,
+        normalize=True,
+        num_permutations=1000,
+        permutation_rule="max_min",
+        permutation_seed=0,
+        fc6=1024,
+        fc7=4096,
+        dropout=0.5,
+        batch_norm=False,
+        **kwargs,
+    ):
+        _check_geometry(crop, grid, tile, channel_jitter)
+        table = permutations.permutation_set(
+            num_permutations, grid * grid, permutation_rule, permutation_seed
+        )
+        # === Functional model ===
+        tiles = keras.Input((grid * grid, tile, tile, 3), name="tiles")
+        tower = _tower(encoder, tile, normalize, fc6, dropout, batch_norm)
+        x = FoldedTimeDistributed(tower, name="tower")(tiles)  # (B, grid * grid, fc6)
+        x = keras.layers.Flatten()(x)
+        x = _dense(x, fc7, dropout, batch_norm, name="fc7")
+        logits = keras.layers.Dense(num_permutations, name="fc8")(x)
+        super().__init__(encoder, tiles, logits, **kwargs)
+
+        # === Config ===
+        self.crop = crop
+        self.grid = grid
+        self.tile = tile
+        self.channel_jitter = channel_jitter
+        self.grey = grey
+        self.normalize = normalize
+        self.num_permutations = num_permutations
+        self.permutation_rule = permutation_rule
+        self.permutation_seed = permutation_seed
+        self.fc6 = fc6
+        self.fc7 = fc7
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+
+        self.permutations = table  # (N, grid * grid); row k: the tile shown at each place
+        self.chance_loss = float(np.log(num_permutations))
+
+    def transform(self, example):
+        """One image -> (tiles (grid * grid, tile, tile, 3) in the order of permutation k, k)."""
+        seeds = images.split_seed(example["seed"], 4)
+        image = images.random_crop(example["image"], self.crop, seeds[0])
+        image = images.random_grey(image, self.grey, seeds[1])
+        tiles = tf.stack(self.cut(image, seeds[2]))
+        k = tf.random.stateless_uniform((), seeds[3], 0, self.num_permutations, tf.int32)
+        return tf.gather(tiles, tf.constant(self.permutations)[k]), k
+
+    def cut(self, image, seed):
+        """(crop, crop, 3) -> a list of tiles (tile, tile, 3), row by row, before any shuffling."""
+        windows = self.windows(seed)
+        tiles = [images.shift_channels(image, self.tile, windows[i]) for i in range(self.grid**2)]
+        return [images.standardize(tile) for tile in tiles] if self.normalize else tiles
+
+    def windows(self, seed):
+        """Top left corners in the crop, by tile and channel: (grid * grid, 3, 2) int32."""
+        cell, jitter = self.crop // self.grid, self.channel_jitter
+        base_seed, channel_seed = images.split_seed(seed, 2)
+        n = self.grid * self.grid
+        room = cell - self.tile - 2 * jitter  # the base offset is uniform on 0..room
+        base = tf.random.stateless_uniform((n, 1, 2), base_seed, 0, room + 1, tf.int32)
+        shift = tf.random.stateless_uniform((n, 3, 2), channel_seed, 0, 2 * jitter + 1, tf.int32)
+        corners = [[(i // self.grid * cell, i % self.grid * cell)] for i in range(n)]  # (n, 1, 2)
+        return tf.constant(corners) + base + shift
+
+    def picture(self, x, y, y_pred=None):
+        """The tiles as shown, in their true arrangement, and as the network arranges them."""
+        shades = x * PIXEL_STD + PIXEL_MEAN if self.normalize else x
+        tiles = images.enlarge(images.to_uint8(shades), 64)
+        panels = [tiles, _arrange(tiles, self.permutations[int(y)])]
+        if y_pred is not None:
+            panels.append(_arrange(tiles, self.permutations[int(np.argmax(y_pred))]))
+        return images.mosaic([images.mosaic(p, self.grid) for p in panels], len(panels), gap=8)
+
+
+def _check_geometry(crop, grid, tile, channel_jitter):
+    if grid not in (2, 3, 4):
+        raise UserError(f"--grid: expected 2, 3 or 4 tiles per side. Received: {grid}")
+    if crop % grid:
+        raise UserError(f"--crop: expected a multiple of --grid={grid} pixels. Received: {crop}")
+    largest = crop // grid - 2 * channel_jitter
+    if not 1 <= tile <= largest:
+        raise UserError(
+            f"--tile: expected 1 to {largest} pixels, so that a tile with --channel_jitter="
+            f"{channel_jitter} stays in its cell of {crop // grid} (--crop / --grid). "
+            f"Received: {tile}"
+        )
+
+
+def _tower(encoder, tile, normalize, fc6, dropout, batch_norm):
+    """The shared column: one tile (B, tile, tile, 3), standardised if `normalize` -> (B, fc6)."""
+    x = tile_input = keras.Input((tile, tile, 3))
+    if normalize:
+        x = keras.layers.Rescaling(PIXEL_STD, PIXEL_MEAN)(x)
+    x = keras.layers.Flatten()(encoder(x))
+    return keras.Model(tile_input, _dense(x, fc6, dropout, batch_norm, name="fc6"), name="column")
+
+
+def _dense(x, units, dropout, batch_norm, name):
+    x = keras.layers.Dense(units, use_bias=not batch_norm, name=name)(x)
+    if batch_norm:
+        x = keras.layers.BatchNormalization(name=f"{name}_bn")(x)
+    return keras.layers.Dropout(dropout)(keras.layers.ReLU()(x))
+
+
+def _arrange(tiles, permutation):
+    """Undoes `permutation`: the tile shown at place i belongs at place permutation[i]."""
+    arranged = np.empty_like(tiles)
+    arranged[permutation] = tiles
+    return arranged

@@ -1,0 +1,245 @@
+"""What every recipe shares: data, budget, devices, folder, and the probe and export at the end."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+import time
+from typing import Literal
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from sslzoo import data, encoders, export, probes, training
+from sslzoo.errors import UserError
+
+MAY_DIFFER = ("backup_minutes",)  # flags that a resumed run may change
+
+
+@dataclasses.dataclass
+class Run:
+    """One run of a recipe.
+
+    Args:
+        dataset: the images: photos (built in), a folder, a .npz file, or tfds:NAME.
+        data_dir: where TensorFlow Datasets keeps prepared datasets.
+        resize: shorter side of the images after resizing, in pixels; 0 leaves them as they are.
+        encoder: name of the encoder: small, alexnet, nin, resnet18, ..., or any of
+            keras.applications.
+        epochs: passes over the images.
+        batch_size: images per step, over all devices.
+        learning_rate: the highest learning rate.
+        schedule: how the learning rate goes on: constant, cosine to 0, or step.
+        warmup_epochs: epochs of linear rise at the start.
+        decay_epochs: where schedule=step multiplies the rate by 0.1, e.g. 30,60,90.
+        weight_decay: the papers' L2 coefficient, for kernels only.
+        seed: of the weights, the order of the images and every puzzle.
+        workdir: folder of the run; the same command resumes in it.
+        xla: compile each replica's step with XLA; auto means on GPUs.
+        devices: cpu:N makes N logical CPU devices, gpu:N takes the first N GPUs; empty takes
+            all GPUs, or else the CPU.
+        backup_minutes: at most this much work is lost by a kill.
+        probe_images: labelled training images for the linear probe, at most; 0 skips it.
+    """
+
+    dataset: str = "photos"
+    data_dir: str = ""
+    resize: int = 0
+    encoder: str = "small"
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 0.01
+    schedule: Literal["constant", "cosine", "step"] = "cosine"
+    warmup_epochs: float = 0.0
+    decay_epochs: tuple[float, ...] = ()
+    weight_decay: float = 0.0
+    seed: int = 0
+    workdir: str = "runs/run"
+    xla: Literal["auto", "on", "off"] = "auto"
+    devices: str = ""
+    backup_minutes: float = 5.0
+    probe_images: int = 5000
+
+    def start(self, recipe, flags):
+        """Checks the flags, prepares devices and folder. Called by `cli.recipe` before `main`.
+
+        Raises:
+            UserError: a flag is out of range, or the folder belongs to a run with other flags.
+        """
+        for name in ("epochs", "batch_size", "learning_rate", "backup_minutes"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"--{name}: expected more than 0. Received: {getattr(self, name)}")
+        self.recipe, self.flags, self.started = recipe, flags, time.time()
+        _claim(pathlib.Path(self.workdir), flags)
+        _ = self.strategy, self.train_source
+        keras.utils.set_random_seed(self.seed)
+        if not tf.config.list_physical_devices("GPU"):  # there it costs nothing measurable
+            tf.config.experimental.enable_op_determinism()
+
+    # === Data ===
+
+    @functools.cached_property
+    def train_source(self):
+        """The unlabelled training images."""
+        source = data.load(self.dataset, "train", data_dir=self.data_dir, resize=self.resize)
+        if source.size < self.batch_size:
+            raise UserError(
+                f"--batch_size: expected at most the {source.size} training images of "
+                f"{self.dataset}. Received: {self.batch_size}"
+            )
+        return source
+
+    @functools.cached_property
+    def steps_per_epoch(self):
+        """Whole batches in an epoch; the images left over differ from epoch to epoch."""
+        return self.train_source.size // self.batch_size
+
+    # === Model ===
+
+    @functools.cached_property
+    def strategy(self):
+        """`MirroredStrategy` over `--devices`, one device included."""
+        return tf.distribute.MirroredStrategy(_devices(self.devices))
+
+    @contextlib.contextmanager
+    def scope(self):
+        """Where the model is made: under the strategy."""
+        replicas = self.strategy.num_replicas_in_sync
+        if self.batch_size % replicas:
+            raise UserError(
+                f"--batch_size: expected a multiple of the {replicas} devices. "
+                f"Received: {self.batch_size}"
+            )
+        with self.strategy.scope():
+            yield
+
+    def new_encoder(self):
+        """A freshly initialised encoder."""
+        return encoders.get(self.encoder)
+
+    @property
+    def jit_compile(self):
+        """For `compile`: what `--xla` means on this machine."""
+        gpus = bool(tf.config.list_physical_devices("GPU"))
+        return {"auto": gpus, "on": True, "off": False}[self.xla]
+
+    def learning_rate_schedule(self):
+        """The learning rate by steps, from the flags."""
+        return training.schedule(
+            self.schedule,
+            self.learning_rate,
+            self.epochs * self.steps_per_epoch,
+            warmup_steps=self.warmup_epochs * self.steps_per_epoch,
+            drops=[epoch * self.steps_per_epoch for epoch in self.decay_epochs],
+        )
+
+    def sgd(self, momentum=0.9, nesterov=False):
+        """SGD with the flags' schedule and weight decay.
+
+        The papers add L2 to the gradient, where momentum multiplies it by 1 / (1 - momentum);
+        Keras' decay acts on the weights alone, so it gets that factor here.
+        """
+        optimizer = keras.optimizers.SGD(
+            self.learning_rate_schedule(),
+            momentum=momentum,
+            nesterov=nesterov,
+            weight_decay=self.weight_decay / (1 - momentum) or None,
+        )
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        return optimizer
+
+    # === What comes out ===
+
+    def finish(self, pretext):
+        """Probes the encoder beside a random one and exports it; returns the scores or None."""
+        scores = self.probe(pretext)
+        path = f"{self.workdir}/exported/{self.recipe}"
+        size = pretext.crop or self.resize or 96
+        export.save(pretext.encoder, path, card=self.card(scores), image_size=size)
+        logging.info("exported to %s", path)
+        return scores
+
+    def probe(self, pretext):
+        """`probes.linear` on this dataset's labels; None where it has none, saying so."""
+        if not self.probe_images:
+            return None
+        try:
+            train, test = (
+                data.load(
+                    self.dataset, split, data_dir=self.data_dir, resize=self.resize, labels=True
+                )
+                for split in ("train", "test")
+            )
+        except UserError as error:
+            logging.info("no linear probe: %s", error)
+            return None
+        logging.info("linear probe of the encoder and of a random-init one ...")
+        crop = pretext.crop
+        few = min(self.probe_images, train.size)
+        scores = probes.linear(
+            pretext.encoder,
+            # In a shuffled order, because a folder lists its images class by class.
+            train.examples(seed=self.seed, crop=crop, stop=few),
+            test.examples(crop=crop, shuffle=False),
+            seed=self.seed,
+        )
+        logging.info("\n%s", scores)
+        return scores
+
+    def card(self, scores):
+        """What made this encoder, for `card.json`."""
+        return {
+            "recipe": self.recipe,
+            "flags": self.flags,
+            "dataset": {"name": self.dataset, "images": self.train_source.size},
+            "seed": self.seed,
+            "minutes": round((time.time() - self.started) / 60, 1),
+            "scores": scores.rows if scores else None,
+        }
+
+
+def _devices(devices):
+    kind, _, count = devices.partition(":")
+    if not devices:
+        gpus = [
+            gpu.name.replace("physical_device:", "")
+            for gpu in tf.config.list_physical_devices("GPU")
+        ]
+        return gpus or ["/cpu:0"]
+    if kind not in ("cpu", "gpu") or not count.isdigit() or int(count) < 1:
+        raise UserError(f"--devices: expected cpu:N or gpu:N, e.g. cpu:2. Received: {devices!r}")
+    if kind == "cpu":
+        logical = [tf.config.LogicalDeviceConfiguration()] * int(count)
+        with contextlib.suppress(RuntimeError):  # TensorFlow has started: they are what they are
+            tf.config.set_logical_device_configuration(
+                tf.config.list_physical_devices("CPU")[0], logical
+            )
+    available = len(tf.config.list_logical_devices(kind.upper()))
+    if available < int(count):
+        raise UserError(
+            f"--devices: expected at most {kind}:{available}, what TensorFlow sees here. "
+            f"Received: {devices!r}"
+        )
+    return [f"/{kind}:{i}" for i in range(int(count))]
+
+
+def _claim(workdir, flags):
+    """Writes `flags.txt` in a new folder; in an old one, checks that the flags are the same."""
+    path = workdir / "flags.txt"
+    if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        lines = [f"--{name}={value}" for name, value in flags.items()]
+        path.write_text("\n".join(lines) + "\n")
+        return
+    before = dict(line[2:].split("=", 1) for line in path.read_text().splitlines() if line)
+    differ = [
+        f"--{name}={before.get(name)} (then) but {value} (now)"
+        for name, value in flags.items()
+        if before.get(name) != str(value) and name not in MAY_DIFFER
+    ]
+    if differ:
+        raise UserError(
+            f"--workdir: expected the flags that {workdir} was started with, or a new folder. "
+            f"Received: {'; '.join(differ)}"
+        )
