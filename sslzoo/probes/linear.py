@@ -1,0 +1,204 @@
+"""Linear probe: how much of the labels can a plane read off each stage of a frozen encoder?
+
+Departures from the protocols of the papers (Zhang et al. 2016, arXiv:1603.08511; Goyal et al. 2019,
+arXiv:1905.01235), which train linear layers by SGD on augmented crops of ImageNet: here one convex
+problem (multinomial logistic regression with an L2 penalty) is solved to its optimum on one view of
+each image, so that the number depends on no learning rate. Features are pooled to at most 9,600
+dimensions by the *average* (as DeepCluster and Goyal; Asano and RotNet take the maximum): it is
+linear, so the plane over the pooled map is still a plane over the stage.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from sslzoo.errors import UserError
+
+# The penalty is |w|^2 / 2C against the *sum* of the losses (scikit-learn's C). Features are
+# standardised, so a plane's reach grows with their number: the path is C x dims.
+PATH = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Rows of a linear probe: plain dicts with stage, dims, accuracy, C and the random twin's."""
+
+    rows: list
+    train_labels: int
+    test_labels: int
+    classes: int
+    chance: float  # accuracy of always answering the commonest training label
+    seed: int
+
+    @property
+    def best(self):
+        """The row with the highest accuracy."""
+        return max(self.rows, key=lambda row: row["accuracy"])
+
+    def __str__(self):
+        lines = ["stage      dims  accuracy  random init         C"]
+        for row in self.rows:
+            random = row.get("random_accuracy")
+            random = "          -" if random is None else f"{random:11.2%}"
+            mark = "  <- best" if row is self.best else ""
+            start = f"{row['stage']:<8} {row['dims']:6d} {row['accuracy']:9.2%} "
+            lines.append(f"{start} {random} {row['C']:9.2g}{mark}")
+        lines.append(
+            f"linear probe: {self.train_labels:,} train and {self.test_labels:,} test labels, "
+            f"{self.classes} classes, chance {self.chance:.2%}, seed {self.seed}"
+        )
+        return "\n".join(lines)
+
+
+def linear(
+    encoder, train, test, *, seed=0, random_init=True, max_features=9600, batch_size=256
+) -> Scores:
+    """Probe every stage of `encoder`, and of the same architecture at random init.
+
+    Args:
+        encoder: functional model, (B, H, W, 3) in [0, 1] -> (B, h, w, C); it is not changed.
+        train, test: finite `tf.data.Dataset`s of {"image": (H, W, 3), "label": ()}, all images of
+            one size, or pairs of arrays (images (N, H, W, 3) uint8 or float in [0, 1], labels (N,)).
+        seed: of the random twin, and of the split that chooses C among the training labels.
+    """
+    train, test = _dataset(train, "train"), _dataset(test, "test")
+    encoders = [encoder, random_twin(encoder, seed)] if random_init else [encoder]
+    fits = []
+    for model in encoders:
+        x, y = _features(model, train, max_features, batch_size)
+        x_test, y_test = _features(model, test, max_features, batch_size)
+        _check_labels(y, y_test)
+        fits.append({s: _fit(s, x.pop(s), y, x_test.pop(s), y_test, seed) for s in [*x]})
+    rows = [
+        row | {f"random_{k}": twin[k] for twin in others for k in ("accuracy", "C")}
+        for row, *others in zip(*(fit.values() for fit in fits), strict=True)
+    ]
+    classes, counts = np.unique(y, return_counts=True)
+    chance = float(np.mean(y_test == classes[counts.argmax()]))
+    return Scores(rows, len(y), len(y_test), len({*y, *y_test}), chance, seed)
+
+
+def random_twin(encoder, seed):
+    """The same architecture with weights drawn anew from its own initializers, by `seed`."""
+    seeds = iter(range(1_000_003 * (seed + 1), 2**31))
+
+    def reseed(config):
+        if isinstance(config, dict):
+            return {k: next(seeds) if k == "seed" else reseed(v) for k, v in config.items()}
+        return [reseed(v) for v in config] if isinstance(config, list) else config
+
+    return encoder.__class__.from_config(reseed(encoder.get_config()))
+
+
+# === Features ===
+
+
+def _dataset(data, name):
+    if isinstance(data, tuple):
+        images, labels = np.asarray(data[0]), np.asarray(data[1])
+        data = tf.data.Dataset.from_tensor_slices({"image": images, "label": labels})
+    spec = getattr(data, "element_spec", None)
+    if not isinstance(spec, dict) or not {"image", "label"} <= spec.keys():
+        raise UserError(f"{name}: a probe needs examples with image and label. Received: {spec}")
+    shape = spec["image"].shape
+    if shape.rank != 3 or not shape.is_fully_defined() or shape[-1] != 3:
+        raise UserError(f"{name}: images must have one shape (H, W, 3). Received: {shape}")
+    if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise UserError(f"{name}: a probe needs a finite dataset. Received: an endless one")
+    return data
+
+
+def _features(encoder, data, max_features, batch_size):
+    """All stages in one pass: ({stage: (N, dims) float32}, labels (N,))."""
+    model = _taps(encoder, data.element_spec["image"].shape, max_features)
+    call = tf.function(lambda images: model(images, training=False))
+    parts, labels = {}, []
+    for batch in data.batch(batch_size).prefetch(1):
+        images = tf.image.convert_image_dtype(batch["image"], tf.float32)
+        for stage, value in call(images).items():
+            parts.setdefault(stage, []).append(value.numpy())
+        labels.append(batch["label"].numpy())
+    if not labels:
+        raise UserError("A probe needs examples. Received: an empty dataset")
+    # Popped, so that at most one stage is held twice.
+    features = {stage: np.concatenate(parts.pop(stage)) for stage in [*parts]}
+    for stage, value in features.items():
+        if not np.isfinite(value).all():
+            raise UserError(f"Features must be finite. Received: NaN or infinity in {stage}")
+    return features, np.concatenate(labels)
+
+
+def _taps(encoder, shape, max_features):
+    """Model (B, H, W, 3) -> {stage: (B, g * g * C)}, pooled in the graph to bound the memory."""
+    names = {layer.name for layer in encoder.layers}
+    names = [f"stage{n}" for n in range(1, len(names) + 1) if f"stage{n}" in names]
+    inside = keras.Model(encoder.input, {name: encoder.get_layer(name).output for name in names})
+    images = keras.Input(shape)
+    pooled = {}
+    for name, maps in inside(images, training=False).items():
+        _, height, width, channels = maps.shape
+        grid = max(1, min(height, width, int((max_features / channels) ** 0.5)))
+        maps = keras.layers.AdaptiveAveragePooling2D(grid)(maps)  # (B, g, g, C)
+        pooled[name] = keras.layers.Flatten()(maps)
+    return keras.Model(images, pooled)
+
+
+# === Labels and the plane ===
+
+
+def _check_labels(y, y_test):
+    classes = {*y, *y_test}
+    if len({*y}) < 2:
+        raise UserError(f"A probe needs two classes to tell apart. Received only: {y[0]}")
+    if len(y) < len(classes):
+        raise UserError(
+            f"A probe needs a training label per class at least. Received: {len(y)} labels "
+            f"for {len(classes)} classes"
+        )
+
+
+def _fit(stage, x, y, x_test, y_test, seed):
+    """One row: C by a split of the training labels, then the plane over all of them."""
+    mean, std = x.mean(0), x.std(0)
+    std[std == 0] = 1  # a dead channel
+    for features in (x, x_test):
+        features -= mean
+        features /= std
+    strength = _choose_c(x, y, seed)
+    plane = _plane(strength).fit(x, y)
+    accuracy = float(plane.score(x_test, y_test))
+    logging.info("%s: accuracy %.4f with C %.2g", stage, accuracy, strength)
+    return {"stage": stage, "dims": x.shape[1], "accuracy": accuracy, "C": strength}
+
+
+def _choose_c(x, y, seed):
+    """The C of PATH with the best accuracy on a fifth of every class that is held out."""
+    held = _held_out(y, seed)
+    plane = _plane(None, warm_start=True)
+    best, best_accuracy = None, -1.0
+    for c in PATH:
+        strength = c / x.shape[1]
+        accuracy = plane.set_params(C=strength).fit(x[~held], y[~held]).score(x[held], y[held])
+        if accuracy > best_accuracy:
+            best, best_accuracy = strength, accuracy
+    return best
+
+
+def _held_out(y, seed):
+    """Mask (N,): every fifth example of each class, from its second on, in a random order."""
+    order = np.random.default_rng(seed).permutation(len(y))
+    held = np.zeros(len(y), bool)
+    for label in np.unique(y):
+        held[order[y[order] == label][1::5]] = True
+    if not held.any():
+        raise UserError("A probe needs a class with two training labels. Received: one of each")
+    return held
+
+
+def _plane(strength, **kwargs):
+    from sklearn.linear_model import LogisticRegression  # heavy, so only where it is used
+
+    return LogisticRegression(C=strength or 1.0, tol=1e-3, max_iter=300, **kwargs)

@@ -1,0 +1,105 @@
+"""The zoo is a folder: every sub-folder with a `card.json` (see `sslzoo.export`) is an animal.
+
+    zoo.list()                 what there is
+    zoo.load("rotation")       a SavedModel: .embed(images), .embed_bytes(files), .features(images)
+    zoo.encoder("rotation")    a Keras model, to train on
+
+`root` is the folder: the argument, or the environment variable SSLZOO_ZOO, or `exported/` beside
+the package in a checkout, or `./exported`. A name is one plain folder name, never a path: to load
+from elsewhere, say so with `root`. A checksum guards against damage, not against an enemy who can
+write the card as well.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from sslzoo import export
+from sslzoo.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One exported encoder: its folder, and its card as a dict."""
+
+    name: str
+    path: str
+    card: dict
+
+
+def list(root=None):
+    """Entries under `root`, by name; a folder whose card cannot be read is logged and left out."""
+    entries = []
+    for card in sorted(_root(root).glob("[!.]*/card.json")):
+        try:
+            entries.append(_read(card.parent))
+        except UserError as error:
+            logging.warning("%s", error)
+    return entries
+
+
+def load(name, root=None):
+    """The SavedModel that `name`'s card names, checked against its SHA-256."""
+    return tf.saved_model.load(str(_verified(name, root)))
+
+
+def encoder(name, root=None):
+    """The Keras encoder of `name`, trainable, checked against its SHA-256, loaded in safe mode."""
+    file = _verified(name, root) / export.ENCODER
+    return keras.saving.load_model(file, compile=False, safe_mode=True)
+
+
+def _root(root):
+    if root is None:
+        beside = pathlib.Path(__file__).resolve().parents[1] / "exported"
+        root = os.environ.get("SSLZOO_ZOO") or (beside if beside.is_dir() else "exported")
+    return pathlib.Path(root)
+
+
+def _verified(name, root):
+    """Folder of the version that the card names, every file of it as the card says."""
+    entry = _find(name, _root(root))
+    version = str(entry.card["version"])
+    folder = pathlib.Path(entry.path, version)
+    found = {f"{version}/{file}": digest for file, digest in export.sha256(folder).items()}
+    # A regular file here is a copy made through the link (`cp -rL`, a zip); the link itself is not
+    # compared, since it changes one step before the card does.
+    twin = pathlib.Path(entry.path, "encoder.keras")
+    if twin.is_file() and not twin.is_symlink():
+        found["encoder.keras"] = export.digest(twin)
+    listed = {**entry.card["files"]}
+    if "encoder.keras" in found:
+        listed["encoder.keras"] = listed.get(f"{version}/{export.ENCODER}")
+    changed = sorted(f for f in {*found, *listed} if found.get(f) != listed.get(f))
+    if changed:
+        raise UserError(
+            f"{entry.path}: expected the files whose SHA-256 is in card.json. "
+            f"Received changed, added or missing: {', '.join(changed)}"
+        )
+    return folder
+
+
+def _find(name, root):
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+-]*", name) or ".." in name:
+        raise UserError(f"A zoo name is one folder name: letters, digits, _.+-. Received: {name!r}")
+    if not (root / name / "card.json").is_file():
+        known = ", ".join(entry.name for entry in list(root)) or "none"
+        raise UserError(f"No such encoder in {root}; known: {known}. Received: {name!r}")
+    return _read(root / name)
+
+
+def _read(folder):
+    try:
+        card = json.loads((folder / "card.json").read_text())
+        complete = isinstance(card["version"], int) and isinstance(card["files"], dict)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}/card.json: expected a card. Received: {error!r}") from None
+    if not complete or f"{card['version']}/saved_model.pb" not in card["files"]:
+        raise UserError(f"{folder}/card.json: expected an integer version and its files' SHA-256.")
+    return Entry(folder.name, str(folder), card)
