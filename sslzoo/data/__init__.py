@@ -1,0 +1,46 @@
+"""Where images come from: `load` a source, ask it for `examples`."""
+
+import pathlib
+
+from sslzoo.data.source import Source
+from sslzoo.errors import UserError
+
+__all__ = ["Source", "load"]
+
+SPECS = "photos, a folder of images, a name.npz file, or tfds:NAME"
+
+
+def load(spec, split="train", *, data_dir="", resize=0, labels=False):
+    """Opens a source and checks it, before any long work.
+
+    Args:
+        spec: `photos` (built in), a folder, `name.npz`, or `tfds:NAME[/CONFIG]`.
+        split: "train" or "test".
+        data_dir: where tensorflow-datasets keeps its prepared datasets.
+        resize: wanted length of the shorter side in pixels; 0 leaves images as they are.
+        labels: whether examples carry labels. Only probes ask for them.
+    """
+    # Imported where used: each brings imports of its own, TFDS a second of them.
+    if split not in ("train", "test"):
+        raise UserError(f"split: expected train or test. Received: {split}")
+    if resize < 0:
+        raise UserError(f"--resize: expected a side in pixels, or 0. Received: {resize}")
+    if spec == "photos":
+        from sslzoo.data.photos import Photos
+
+        return Photos(split, resize, labels)
+    if spec.startswith("tfds:"):
+        from sslzoo.data.records import Records
+
+        return Records(spec, split, data_dir, resize, labels)
+    if spec.endswith(".npz"):
+        from sslzoo.data.arrays import Arrays
+
+        return Arrays(spec, split, resize, labels)
+    path = pathlib.Path(spec).expanduser()
+    if spec and path.is_dir():
+        from sslzoo.data.folder import Folder
+
+        return Folder(spec, split, resize, labels)
+    what = "another kind of file" if path.exists() else "not there"
+    raise UserError(f"--dataset: expected {SPECS}. Received: {spec!r}, {what}")

@@ -1,0 +1,279 @@
+"""What every source is: random access to images, and a dataset in which nothing is left to luck.
+
+The element at position p of `Source.examples` is a pure function of (seed, epoch, index), with
+epoch = p // epoch_size and index = a stateless permutation of p % epoch_size. So there is no
+shuffle buffer, the shuffle is a true global one, and a run restarted at position k sees exactly
+what it would have seen.
+
+Positions are handled in chunks: keys are computed and records fetched for a chunk at once, because
+tf.data costs some 50 microseconds per element and step. Only decoding happens per image.
+"""
+
+import tensorflow as tf
+from absl import logging
+
+from sslzoo.errors import UserError
+
+BAD_SHARE = 0.01  # of the images may be undecodable; one always may
+NAMED = 10  # bad files are named in the log, then only counted
+_CROP_STREAM = 0x6A09E667F3BCC908  # keeps the numbers that place the crop apart from the seeds
+
+
+class Source:
+    """Images that can be read in any order.
+
+    A subclass sets `size`, `class_names`, `labels` ((size,) int64 tensor or None), and offers
+    `fetch` (a chunk of indices -> what is needed to open them) and `open` (one of those -> image).
+
+    Attributes:
+        spec, split, resize: as they were given to `load`.
+        size: number of images.
+        class_names: list of str, or None unless loaded with `labels=True`.
+        failure: the `UserError` that stopped the run because too many images are undecodable;
+            tf.data can only raise its text.
+    """
+
+    chunk = 64  # images fetched at once
+    can_fail = False  # whether `open` meets bytes that nobody has checked
+    vectorised = False  # whether `open_chunk` opens a whole chunk at once
+
+    def __init__(self, spec, split, resize):
+        self.spec, self.split, self.resize = spec, split, resize
+        self.size = 0
+        self.class_names = None
+        self.labels = None
+        self.failure = None
+        self._bad = set()
+
+    def __len__(self):
+        return self.size
+
+    # === What a subclass offers ===
+
+    def fetch(self, index):
+        """(n,) int64 -> tensor, or dict of tensors, of n rows."""
+        raise NotImplementedError
+
+    def open(self, raw, place, crop):
+        """One row of `fetch` -> (H, W, 3) float32 in [0, 1], resized and cropped at `place`."""
+        raise NotImplementedError
+
+    def open_chunk(self, raw, place, crop):
+        """All rows of `fetch`, each at its own `place` (n, 2) -> (n, H, W, 3)."""
+        raise NotImplementedError
+
+    def name(self, index):
+        """What a message calls image `index`."""
+        return f"image {index}"
+
+    def smallest(self):
+        """(side, name): the shorter side of the smallest image, as far as is known, or None."""
+        return None
+
+    # === Reading ===
+
+    def read(self, index):
+        """The image `index` () int64, whole (resized, not cropped): (H, W, 3) float32 in [0, 1].
+
+        Bytes that cannot be decoded raise `tf.errors.InvalidArgumentError`.
+        """
+        index = tf.cast(index, tf.int64)
+        raw = tf.nest.map_structure(lambda x: x[0], self.fetch(index[None]))
+        return self.open(raw, tf.constant([0.5, 0.5]), 0)
+
+    def examples(
+        self,
+        *,
+        seed=0,
+        crop=0,
+        start=0,
+        stop=None,
+        epoch_size=None,
+        shuffle=True,
+        parallel=tf.data.AUTOTUNE,
+    ):
+        """The dataset of the examples at the positions start <= p < stop.
+
+        Args:
+            seed: of the order, the crops and every example's own seed.
+            crop: side of the square that is cut: a random one when `shuffle`, else the centre.
+                0 gives whole images, of different shapes.
+            start, stop: positions, counted over all epochs; stop None is the end of the first.
+            epoch_size: positions in an epoch; training passes whole batches. Default: `size`.
+            shuffle: whether the order and the crops are random.
+            parallel: images decoded at the same time.
+
+        Returns:
+            Dataset of dicts: `image` (H, W, 3) float32 in [0, 1], `index` () int64, `seed` (2,)
+            int32, and `label` () int64 if the source was loaded with labels.
+        """
+        self._check_crop(crop)
+        epoch_size = self.size if epoch_size is None else epoch_size
+        stop = epoch_size if stop is None else stop
+        if not 0 < epoch_size <= self.size:
+            raise UserError(
+                f"{self.spec}: an epoch needs between 1 and {self.size} examples (the batch "
+                f"may not be larger than the source). Received: {epoch_size}"
+            )
+
+        def chunk(position):
+            key = keys(position, seed, epoch_size, self.size, shuffle)
+            return {**key, "raw": self.fetch(key["index"])}
+
+        def decoded(key):
+            image, ok = self._open_checked(key["raw"], key["place"], crop)
+            return {**key, "image": image, "ok": ok}
+
+        def example(key, image, index):
+            example = {"image": image, "index": index, "seed": key["seed"]}
+            if self.labels is not None:
+                example["label"] = tf.gather(self.labels, index)
+            return example
+
+        def whole_chunk(position):
+            key = chunk(position)
+            return example(key, self.open_chunk(key["raw"], key["place"], crop), key["index"])
+
+        def single(key):
+            return example(key, self.open(key["raw"], key["place"], crop), key["index"])
+
+        # An order of its own, whatever the dataset's options say: purity is not negotiable.
+        ordered = {"num_parallel_calls": parallel, "deterministic": True}
+        ds = tf.data.Dataset.range(start, stop).batch(self.chunk)
+        if self.vectorised:
+            ds = ds.map(whole_chunk, **ordered).unbatch()
+        elif self.can_fail:
+            # Two maps: the second holds Python (for bad files only), so tf.data runs it in
+            # sequence when operations are to be deterministic. Decoding stays parallel.
+            ds = ds.map(chunk, **ordered).unbatch().map(decoded, **ordered)
+            ds = ds.map(lambda key: example(key, *self._repaired(key, crop)))
+        else:
+            ds = ds.map(chunk, **ordered).unbatch()
+            ds = ds.map(
+                lambda k: example(k, self.open(k["raw"], k["place"], crop), k["index"]), **ordered
+            )
+        return ds.apply(tf.data.experimental.assert_cardinality(max(stop - start, 0)))
+
+    def _check_crop(self, crop):
+        if crop and self.resize:
+            if self.resize < crop:
+                raise UserError(
+                    f"--resize must be at least the crop of {crop} pixels that the puzzle is cut "
+                    f"from, or 0. Received: --resize={self.resize}"
+                )
+        elif crop and (found := self.smallest()) and found[0] < crop:
+            raise UserError(
+                f"{self.spec}: the puzzle is cut from {crop} x {crop} pixels, so every image must "
+                f"be that large, or --resize={crop} enlarge it. Received: {found[1]}"
+            )
+
+    # === Files that cannot be decoded ===
+
+    def _open_checked(self, raw, place, crop):
+        """(image, True), or (an empty image, False) if `raw` cannot be decoded.
+
+        A graph cannot catch an error, but a dataset can, even one of a single element.
+        """
+        nothing = tf.zeros([crop, crop, 3]) if crop else tf.zeros([0, 0, 3])
+        ds = tf.data.Dataset.from_tensors((raw, place))
+        ds = ds.map(lambda raw, place: (self.open(raw, place, crop), True)).ignore_errors()
+        ds = ds.concatenate(tf.data.Dataset.from_tensors((nothing, False)))
+        return ds.take(1).get_single_element()
+
+    def _repaired(self, key, crop):
+        """(image, index) of `key`, or of the next index that can be decoded."""
+
+        def search():
+            steps = tf.data.Dataset.range(1, self._limit + 2)  # one more than may be bad
+
+            def attempt(step):
+                index = (key["index"] + step) % self.size
+                raw = tf.nest.map_structure(lambda x: x[0], self.fetch(index[None]))
+                return (*self._open_checked(raw, key["place"], crop), step)
+
+            found = steps.map(attempt).filter(lambda image, ok, step: ok)
+            missing = tf.data.Dataset.from_tensors((key["image"], False, tf.zeros([], tf.int64)))
+            image, _, step = found.concatenate(missing).take(1).get_single_element()
+            step = tf.numpy_function(self._report, [key["index"], step], tf.int64)
+            return image, (key["index"] + tf.ensure_shape(step, [])) % self.size
+
+        image, index = tf.cond(key["ok"], lambda: (key["image"], key["index"]), search)
+        image.set_shape([crop or None, crop or None, 3])
+        return image, index
+
+    @property
+    def _limit(self):
+        return max(1, int(self.size * BAD_SHARE))
+
+    def _report(self, index, step):
+        """Notes that the images index .. index + step - 1 are bad; step 0: no good one is near."""
+        for i in range(index, index + (step or self._limit + 1)):
+            bad = i % self.size
+            if bad in self._bad:
+                continue
+            self._bad.add(bad)
+            if len(self._bad) <= NAMED:
+                logging.warning(
+                    "%s cannot be decoded: the next image takes its place", self.name(bad)
+                )
+            if len(self._bad) == NAMED:
+                logging.warning("further undecodable images are counted, not named")
+        if len(self._bad) > self._limit or not step:
+            names = ", ".join(self.name(i) for i in sorted(self._bad)[:NAMED])
+            self.failure = UserError(
+                f"{self.spec}: {len(self._bad)} of {self.size} images cannot be decoded "
+                f"(more than 1 %): {names}"
+            )
+            raise self.failure
+        return step
+
+
+# === Numbers that depend on nothing but their arguments ===
+
+
+def keys(position, seed, epoch_size, size, shuffle):
+    """What belongs to each position, before any image is read.
+
+    Args:
+        position: (n,) int64, over all epochs.
+        seed: integer.
+        epoch_size: number of positions in an epoch, at most `size`.
+        size: number of images.
+        shuffle: whether the order and the crops are random.
+
+    Returns:
+        dict of `index` (n,) int64, `seed` (n, 2) int32, `place` (n, 2) float32 in [0, 1).
+    """
+    position = tf.cast(position, tf.int64)
+    index = position % epoch_size
+    epoch_key = fold(fold(tf.zeros_like(position, tf.uint64), seed % 2**64), position // epoch_size)
+    if shuffle:
+        order = tf.pad(tf.bitcast(epoch_key, tf.int32), [[0, 0], [0, 1]])  # (n, 3)
+        # The raw op: `tf.random.experimental.index_shuffle` of TensorFlow 2.21 pads a seed per
+        # index along the wrong axis and fails.
+        index = tf.raw_ops.RandomIndexShuffle(
+            index=index, seed=order, max_index=tf.constant(size - 1, tf.int64), rounds=4
+        )
+        index = tf.ensure_shape(index, [None])
+    key = fold(epoch_key, index)
+    place = uniform(fold(key, _CROP_STREAM)) if shuffle else tf.fill([tf.size(index), 2], 0.5)
+    return {"index": index, "seed": tf.bitcast(key, tf.int32), "place": place}
+
+
+def fold(key, data):
+    """Mixes `data` (integer) into `key` (n,) uint64: the SplitMix64 generator as a hash.
+
+    One to one in `key` and in `data`. `tf.random.experimental.stateless_fold_in` does one key
+    at a time, this a chunk.
+    """
+    x = key + tf.cast(data, tf.uint64) * tf.constant(0x9E3779B97F4A7C15, tf.uint64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(shift, tf.uint64)))
+        x *= tf.constant(factor, tf.uint64)
+    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(31, tf.uint64)))
+
+
+def uniform(key):
+    """Key (n,) uint64 -> (n, 2) float32 in [0, 1)."""
+    bits = tf.bitwise.right_shift(tf.bitcast(key, tf.uint32), tf.constant(8, tf.uint32))
+    return tf.cast(bits, tf.float32) * 2.0**-24
