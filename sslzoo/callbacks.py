@@ -1,4 +1,4 @@
-"""What watches a run, for `training.pretrain`: guards, `log.csv`, pictures, TensorBoard, backups."""
+"""What watches a run, for `training.pretrain`: guards, log, pictures, TensorBoard, backups."""
 
 import csv
 import math

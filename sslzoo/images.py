@@ -34,7 +34,9 @@ def random_grey(image, probability, seed):
 def standardize(image):
     """Each channel of (H, W, C) to mean 0 and deviation 1; a constant channel to zeros."""
     mean, variance = tf.nn.moments(image, axes=[0, 1], keepdims=True)
-    return tf.math.divide_no_nan(image - mean, tf.sqrt(variance))
+    std = tf.sqrt(variance)
+    flat = std < 1e-3  # a quarter of a grey level: what is left is rounding
+    return tf.where(flat, 0.0, (image - mean) / tf.where(flat, 1.0, std))
 
 
 def shift_channels(image, size, offsets):

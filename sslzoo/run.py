@@ -100,7 +100,7 @@ class Run:
     @functools.cached_property
     def strategy(self):
         """`MirroredStrategy` over `--devices`, one device included."""
-        return tf.distribute.MirroredStrategy(_devices(self.devices))
+        return _mirrored(self.devices)
 
     @contextlib.contextmanager
     def scope(self):
@@ -197,6 +197,11 @@ class Run:
             "minutes": round((time.time() - self.started) / 60, 1),
             "scores": scores.rows if scores else None,
         }
+
+
+@functools.cache  # two strategies over the same devices would mix up their collectives
+def _mirrored(devices):
+    return tf.distribute.MirroredStrategy(_devices(devices))
 
 
 def _devices(devices):

@@ -1,0 +1,65 @@
+"""Two logical CPU devices for replica tests, tiny encoders, and the `--pretext` option."""
+
+import functools
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+SHARED_DATA = pathlib.Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--pretext",
+        metavar="FILE.py:FUNCTION",
+        help="check your own pretext: FUNCTION(encoder) returns it, compiled",
+    )
+
+
+def pytest_configure(config):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@functools.cache  # two strategies over the same devices would mix up their collectives
+def mirrored(replicas):
+    """`MirroredStrategy` over this many logical CPU devices."""
+    return tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(replicas)])
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    keras.utils.set_random_seed(0)
+
+
+def tiny_encoder():
+    """Two stages, 8 channels, no BatchNorm: what replicas compute does not depend on their number."""
+    images = keras.Input((None, None, 3))
+    x = keras.layers.Rescaling(4.0, -2.0)(images)
+    x = keras.layers.Conv2D(8, 3, 2, "same", activation="tanh", name="stage1")(x)
+    x = keras.layers.Conv2D(8, 3, 2, "same", activation="tanh", name="stage2")(x)
+    return keras.Model(images, x, name="tiny")
+
+
+def photo(size, seed=0):
+    """A smooth random "photograph": (size, size, 3) float32 in [0, 1]."""
+    noise = np.random.default_rng(seed).random((6, 6, 3))
+    return np.clip(tf.image.resize(noise, (size, size), "bicubic").numpy(), 0, 1)
+
+
+def examples(size, n=8, seed=0):
+    """`n` examples as a source gives them, of smooth random images (size, size, 3)."""
+    return tf.data.Dataset.from_tensor_slices(
+        {
+            "image": np.stack([photo(size, seed * n + i) for i in range(n)]),
+            "index": np.arange(n, dtype=np.int64),
+            "seed": np.random.default_rng(seed).integers(0, 2**31, (n, 2)).astype(np.int32),
+        }
+    )

@@ -1,0 +1,188 @@
+"""What every pretext promises. `pytest tests/test_contract.py --pretext=my.py:make` checks yours."""
+
+import importlib.util
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import examples, mirrored, tiny_encoder
+from toy import UpsideDown
+
+from sslzoo import checkpoints, export
+from sslzoo.pretexts.jigsaw import Jigsaw
+
+CHANCE_TOLERANCE = 0.15
+
+
+def classify(pretext, **kwargs):
+    """Compiled as the discriminative recipes are."""
+    pretext.compile(
+        keras.optimizers.SGD(0.1, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        **kwargs,
+    )
+    return pretext
+
+
+def jigsaw(encoder, **kwargs):
+    geometry = {"crop": 48, "grid": 2, "tile": 18, "num_permutations": 6, "fc6": 8, "fc7": 16}
+    return classify(Jigsaw(encoder, **geometry, dropout=0.0), **kwargs)
+
+
+def toy(encoder, **kwargs):
+    return classify(UpsideDown(encoder), **kwargs)
+
+
+MAKERS = {"toy": toy, "jigsaw": jigsaw}
+
+
+def pytest_generate_tests(metafunc):
+    makers, own = MAKERS, metafunc.config.getoption("--pretext")
+    if own:
+        path, _, function = own.partition(":")
+        spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        makers = {own: getattr(module, function)}
+    if "make" in metafunc.fixturenames:
+        metafunc.parametrize("make", makers.values(), ids=makers.keys())
+
+
+def batches(pretext, n=8, batch_size=8, seed=0):
+    size = pretext.crop + 5 if pretext.crop else 32
+    data = examples(size, n, seed)
+    if pretext.crop and not isinstance(pretext, Jigsaw):
+        data = data.map(lambda e: {**e, "image": e["image"][: pretext.crop, : pretext.crop]})
+    return data, pretext.puzzles(data, batch_size)
+
+
+def equal(a, b):
+    tf.nest.map_structure(np.testing.assert_array_equal, a, b)
+
+
+def weights(model):
+    return [v.numpy() for v in model.trainable_variables]
+
+
+def test_transform_is_pure_eagerly_and_in_tf_data(make):
+    pretext = make(tiny_encoder())
+    data, _ = batches(pretext)
+    keras.utils.set_random_seed(1)
+    eager = [pretext.transform(example) for example in data]
+    keras.utils.set_random_seed(2)
+    again = [pretext.transform(example) for example in data]
+    inside = list(data.map(pretext.transform, num_parallel_calls=2))
+    equal(eager, again)
+    tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), eager, inside)
+
+
+def test_the_seed_chooses_the_puzzle(make):
+    pretext = make(tiny_encoder())
+    example = next(iter(batches(pretext)[0]))
+    puzzles = [
+        tf.nest.flatten(pretext.transform({**example, "seed": tf.constant([7, i], tf.int32)}))
+        for i in range(12)
+    ]
+    differs = [not np.array_equal(a, b) for p in puzzles for a, b in zip(p, puzzles[0], strict=True)]
+    assert any(differs)
+
+
+def test_labels_are_never_read(make):
+    class Unlabelled(dict):
+        def __getitem__(self, key):
+            assert key in ("image", "index", "seed"), f"transform read {key!r}"
+            return super().__getitem__(key)
+
+    pretext = make(tiny_encoder())
+    pretext.transform(Unlabelled(next(iter(batches(pretext)[0])), label=tf.constant(1)))
+
+
+def test_loss_at_initialisation_is_chance(make):
+    pretext = make(tiny_encoder())
+    if pretext.chance_loss is None:
+        pytest.skip("no known chance loss")
+    _, puzzles = batches(pretext, n=64, batch_size=64)
+    loss = pretext.evaluate(puzzles, verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(pretext.chance_loss, rel=CHANCE_TOLERANCE)
+
+
+def test_every_encoder_weight_learns(make):
+    pretext = make(tiny_encoder())
+    before = weights(pretext.encoder)
+    pretext.fit(batches(pretext)[1], epochs=2, verbose=0)
+    for variable, old in zip(pretext.encoder.trainable_variables, before, strict=True):
+        assert np.abs(variable.numpy() - old).max() > 0, f"{variable.path} did not move"
+
+
+def test_xla_on_equals_xla_off(make):
+    plain, compiled = make(tiny_encoder()), make(tiny_encoder(), jit_compile=True)
+    compiled.set_weights(plain.get_weights())
+    for pretext in (plain, compiled):
+        pretext.fit(batches(pretext, n=16)[1], verbose=0)
+    for a, b in zip(weights(plain), weights(compiled), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4, rtol=2e-3)
+
+
+def test_two_replicas_equal_one(make):
+    results = []
+    for replicas in (1, 2):
+        keras.utils.set_random_seed(0)
+        with mirrored(replicas).scope():
+            pretext = make(tiny_encoder())
+        history = pretext.fit(batches(pretext, n=24)[1], verbose=0).history
+        results.append((weights(pretext), history))
+    (one, loss_one), (two, loss_two) = results
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4, rtol=2e-3)
+    assert loss_one["loss"] == pytest.approx(loss_two["loss"], rel=1e-3)
+
+
+def test_keras_file_round_trip(make, tmp_path):
+    pretext = make(tiny_encoder())
+    data, puzzles = batches(pretext)
+    pretext.save(tmp_path / "pretext.keras")
+    loaded = keras.saving.load_model(tmp_path / "pretext.keras")
+    assert type(loaded) is type(pretext)
+    equal(pretext.transform(next(iter(data))), loaded.transform(next(iter(data))))
+    x = next(iter(puzzles))[0]
+    equal(pretext.predict_on_batch(x), loaded.predict_on_batch(x))
+
+
+def test_resume_restores_every_optimizer_and_state(make, tmp_path):
+    store = checkpoints.Checkpoints(tmp_path)
+    pretext = make(tiny_encoder())
+    pretext.fit(batches(pretext, n=16)[1], verbose=0)
+    store.save(pretext, step=2)
+    keras.utils.set_random_seed(99)
+    resumed = make(tiny_encoder())
+    assert checkpoints.restore_state(resumed, store.load()) == 2
+    for model in (pretext, resumed):
+        model.fit(batches(model, n=16, seed=1)[1], verbose=0)
+    ours, theirs = map(checkpoints.state_variables, (pretext, resumed))
+    assert len(ours) > len(pretext.variables), "the optimizers are part of the state"
+    equal([v.numpy() for v in ours], [v.numpy() for v in theirs])
+
+
+def test_exported_encoder_answers_as_the_keras_one(make, tmp_path):
+    pretext = make(tiny_encoder())
+    pretext.fit(batches(pretext)[1], verbose=0)
+    version = export.save(pretext.encoder, tmp_path / "zoo")
+    images = np.random.default_rng(0).random((3, 40, 32, 3), np.float32)
+    served = tf.saved_model.load(version)
+    maps = pretext.encoder.predict_on_batch(images)
+    np.testing.assert_allclose(served.embed(images)["embedding"], maps.mean((1, 2)), atol=1e-5)
+
+
+def test_picture_is_uint8_rgb(make):
+    pretext = make(tiny_encoder())
+    x, y = next(iter(batches(pretext)[1]))[:2]
+    answers = pretext.predict_on_batch(x)
+    first = [tf.nest.map_structure(lambda a: np.asarray(a)[0], part) for part in (x, y, answers)]
+    for arguments in (first[:2], first):
+        picture = pretext.picture(*arguments)
+        assert picture.dtype == np.uint8
+        assert picture.ndim == 3
+        assert picture.shape[-1] == 3

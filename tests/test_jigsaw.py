@@ -1,0 +1,187 @@
+"""The jigsaw's six facts (METHODS 1.8); permutation sets have a file of their own."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import examples, photo, tiny_encoder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sslzoo import encoders
+from sslzoo.errors import UserError
+from sslzoo.pretexts.jigsaw import PAPER_FIGURE_3, Jigsaw
+
+SMALL = {"crop": 48, "grid": 3, "tile": 12, "num_permutations": 10, "fc6": 8, "fc7": 16}
+
+
+def small(**kwargs):
+    return Jigsaw(tiny_encoder(), **{**SMALL, **kwargs})
+
+
+def example(image, seed=(1, 2)):
+    return {"image": tf.constant(image), "index": tf.constant(0), "seed": tf.constant(seed)}
+
+
+# === 1. Geometry ===
+
+
+@pytest.mark.parametrize("geometry", [{"crop": 255, "tile": 64}, PAPER_FIGURE_3])
+def test_paper_geometry(geometry):
+    pretext = Jigsaw(tiny_encoder(), **geometry, num_permutations=10, fc6=2, fc7=2)
+    tiles, k = pretext.transform(example(photo(256)))
+    assert tiles.shape == (9, 64, 64, 3)
+    assert 0 <= k < 10
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    grid=st.integers(2, 4),
+    cell=st.integers(8, 40),
+    jitter=st.integers(0, 2),
+    slack=st.integers(0, 20),
+    seed=st.tuples(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1)),
+)
+def test_no_tile_leaves_its_cell(grid, cell, jitter, slack, seed):
+    tile = max(1, cell - 2 * jitter - slack)
+    pretext = object.__new__(Jigsaw)  # only the geometry: no network to build
+    for name, value in {"grid": grid, "tile": tile, "channel_jitter": jitter}.items():
+        object.__setattr__(pretext, name, value)
+    object.__setattr__(pretext, "crop", grid * cell)
+    corners = Jigsaw.windows(pretext, tf.constant(seed, tf.int32)).numpy()
+    assert corners.shape == (grid * grid, 3, 2)
+    for i, window in enumerate(corners):
+        offset = window - [i // grid * cell, i % grid * cell]
+        assert offset.min() >= 0
+        assert (offset + tile).max() <= cell
+
+
+def test_gap_between_neighbours_and_channel_jitter():
+    pretext = Jigsaw(tiny_encoder(), num_permutations=10, fc6=2, fc7=2)
+    corners = np.stack([pretext.windows(tf.constant([0, i])).numpy() for i in range(300)])
+    middle = np.median(corners, axis=2)  # (300, 9, 2)
+    gaps = middle[:, [1, 2, 4, 5, 7, 8], 1] - middle[:, [0, 1, 3, 4, 6, 7], 1] - 64
+    assert gaps.mean() == pytest.approx(21, abs=0.7)
+    assert gaps.min() >= 0
+    assert gaps.max() <= 42
+    spread = corners.max(2) - corners.min(2)
+    assert spread.max() == 4, "channels differ by -2..2 from the base"
+    assert spread.min() == 0
+
+
+# === 2. Order ===
+
+
+def grid_image(crop=48, grid=3):
+    """Each cell has a colour of its own."""
+    image = np.zeros((crop, crop, 3), np.float32)
+    cell = crop // grid
+    for i in range(grid * grid):
+        image[i // grid * cell :, i % grid * cell :][:cell, :cell] = (i + 1) / 10
+    return image
+
+
+def test_shown_tile_i_is_tile_perm_i_and_the_inverse_restores():
+    pretext = small(normalize=False, grey=0.0)
+    for seed in range(5):
+        tiles, k = pretext.transform(example(grid_image(), seed=(seed, 3)))
+        permutation = pretext.permutations[int(k)]
+        shown = np.round(tiles.numpy().mean((1, 2, 3)) * 10) - 1
+        np.testing.assert_array_equal(shown, permutation)
+        restored = np.empty(9)
+        restored[permutation] = shown
+        np.testing.assert_array_equal(restored, np.arange(9))
+
+
+def test_identity_permutation_is_the_identity():
+    pretext = small(normalize=False, grey=0.0)
+    pretext.permutations = np.arange(9)[None].repeat(10, 0)
+    tiles, _ = pretext.transform(example(grid_image()))
+    np.testing.assert_allclose(tiles.numpy().mean((1, 2, 3)), np.arange(1, 10) / 10, atol=1e-5)
+
+
+# === 4. Context-freeness ===
+
+
+def test_each_tile_is_encoded_alone():
+    pretext = small()
+    tower = keras.Model(pretext.input, pretext.get_layer("tower").output)
+    tiles = np.random.default_rng(0).normal(size=(2, 9, 12, 12, 3)).astype(np.float32)
+    order = np.random.default_rng(1).permutation(9)
+    np.testing.assert_allclose(tower(tiles).numpy()[:, order], tower(tiles[:, order]), atol=1e-5)
+    x = tf.constant(tiles)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        fourth = tf.reduce_sum(tower(x)[:, 4])
+    slope = np.abs(tape.gradient(fourth, x).numpy()).max((0, 2, 3, 4))
+    assert slope[4] > 0
+    np.testing.assert_array_equal(np.delete(slope, 4), 0)
+
+
+# === 5. Normalisation ===
+
+
+def test_each_channel_of_each_tile_is_standardised():
+    tiles, _ = small().transform(example(photo(48)))
+    np.testing.assert_allclose(tiles.numpy().mean((1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(tiles.numpy().std((1, 2)), 1, atol=1e-3)
+
+
+def test_constant_image_gives_zeros():
+    tiles, _ = small().transform(example(np.full((48, 48, 3), 0.3, np.float32)))
+    np.testing.assert_array_equal(tiles, 0)
+
+
+def test_grey_probability():
+    pretext = small(normalize=False, grey=0.3, channel_jitter=0)
+    data = examples(48, n=200).map(pretext.transform)
+    grey = [np.ptp(tiles.numpy(), axis=-1).max() < 1e-6 for tiles, _ in data]
+    assert np.mean(grey) == pytest.approx(0.3, abs=0.1)
+
+
+# === 6. Parameters and initial loss ===
+
+
+@pytest.mark.parametrize(("n", "count"), [(64, 42_709_440), (100, 42_856_932), (1000, 46_544_232)])
+def test_parameter_counts_of_the_released_network(n, count):
+    pretext = Jigsaw(encoders.get("alexnet_cfn"), num_permutations=n)
+    assert sum(int(np.prod(v.shape)) for v in pretext.trainable_variables) == count
+
+
+@pytest.mark.parametrize("n", [10, 24])
+def test_initial_loss_is_ln_n(n):
+    pretext = small(num_permutations=n)
+    pretext.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = pretext.evaluate(pretext.puzzles(examples(48, n=64), 64), verbose=0)
+    assert loss == pytest.approx(np.log(n), rel=0.1)
+
+
+# === Errors and pictures ===
+
+
+@pytest.mark.parametrize(
+    ("geometry", "flag"),
+    [
+        ({"grid": 5}, "--grid"),
+        ({"crop": 50}, "--crop"),
+        ({"tile": 13}, "--tile"),
+        ({"grid": 2, "num_permutations": 25}, "--num_permutations"),
+    ],
+)
+def test_impossible_geometry_names_the_flag(geometry, flag):
+    with pytest.raises(UserError, match=f"{flag}.*Received"):
+        small(**geometry)
+
+
+def test_picture_arranges_by_the_truth_and_by_the_answer():
+    pretext = small(normalize=False, grey=0.0)
+    tiles, k = pretext.transform(example(grid_image()))
+    right = np.eye(10)[int(k)]
+    wrong = np.eye(10)[int(k) - 1]
+    panels = pretext.picture(tiles.numpy(), k.numpy(), right)
+    width = (panels.shape[1] - 16) // 3
+    truth, answer = panels[:, width + 8 : 2 * width + 8], panels[:, -width:]
+    np.testing.assert_array_equal(truth, answer)
+    np.testing.assert_array_equal(np.sort(truth[::32, 4, 0]), truth[::32, 4, 0])
+    panels = pretext.picture(tiles.numpy(), k.numpy(), wrong)
+    assert (panels[:, -width:] != truth).any()
