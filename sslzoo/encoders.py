@@ -1,0 +1,299 @@
+"""The networks that outlive a pretext task.
+
+An encoder is a functional `keras.Model`, (B, H, W, 3) float32 in [0, 1] of any size ->
+(B, h, w, C), without pooling head. Its file names stock Keras classes only. Its stages are layers
+named `stage1`, `stage2`, ...: `encoder.get_layer("stage3").output` taps one.
+
+A stage is the output of a ReLU, before the pooling that follows it: where linear probes are put
+(arXiv:1904.13132). The encoder's output is its last stage; AlexNet's is pool5 of it. In `nin` a
+stage is a block with its pooling, as RotNet (arXiv:1803.07728) probes it.
+
+Pixels are normalised inside by `keras.layers.Rescaling` with ImageNet's channel means and
+deviations: two lists in the config. `keras.layers.Normalization` would bring state to adapt.
+"""
+
+import inspect
+import re
+
+import keras
+
+from sslzoo.errors import UserError
+from sslzoo.layers import GroupedConv2D, local_response_normalization
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def get(name, **kwargs):
+    """Builds an untrained encoder, named `name`.
+
+    Args:
+        name: `small`, `alexnet`, `alexnet_cfn`, `alexnet_bn`, `alexnet_small`, `nin`, `resnet18`,
+            `resnet50`, or a classification backbone of `keras.applications` in any case of
+            letters, e.g. `MobileNetV2`.
+        **kwargs: arguments of the function of that name; the other alexnets take `alexnet`'s.
+
+    Returns:
+        keras.Model, (B, H, W, 3) float32 in [0, 1] -> (B, h, w, C).
+    """
+    lowered = name.lower()
+    if lowered in PRESETS:
+        build, preset = PRESETS[lowered]
+    elif lowered in _applications():
+        build, preset = application, {"name": lowered}
+    else:
+        known = sorted(PRESETS) + sorted(f.__name__ for f in _applications().values())
+        raise UserError(f"Unknown encoder. Expected one of {', '.join(known)}. Received: {name}")
+    allowed = [p for p in inspect.signature(build).parameters if p != "name"]
+    if unknown := sorted(set(kwargs) - set(allowed)):
+        expected = f"Expected some of {', '.join(allowed)}" if allowed else "It takes none"
+        raise UserError(
+            f"Unknown argument of encoder {name}. {expected}. Received: {', '.join(unknown)}"
+        )
+    inputs, outputs = build(**{**preset, **kwargs})
+    return keras.Model(inputs, outputs, name=name)
+
+
+def stages(encoder):
+    """The names of the encoder's stages, first to last: `["stage1", "stage2", ...]`."""
+    names = [layer.name for layer in encoder.layers if re.fullmatch(r"stage\d+", layer.name)]
+    return sorted(names, key=lambda name: int(name.removeprefix("stage")))
+
+
+# === Parts ===
+
+
+def _pixels():
+    """An input (B, H, W, 3) in [0, 1], and the same with about zero mean and unit deviation."""
+    inputs = keras.Input((None, None, 3), name="images")
+    scale, offset = [1 / s for s in STD], [-m / s for m, s in zip(MEAN, STD, strict=True)]
+    return inputs, keras.layers.Rescaling(scale, offset, name="normalize")(inputs)
+
+
+def _batch_norm(x, name):
+    """Batch norm as in the papers' own frameworks; Keras' 0.99 outlives a run of minutes."""
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+
+
+def _pad(x, size):
+    """Zeros on all four sides. After a ReLU they act in a max-pool as the usual -inf."""
+    return keras.layers.ZeroPadding2D(size)(x) if size else x
+
+
+def _conv_bn(x, width, kernel, stride, name, init="he_normal"):
+    """Bias-free convolution padded by kernel // 2, and batch norm.
+
+    The padding of a strided one is written out: "same" would pad an even input on one side only.
+    """
+    x = x if stride == 1 else _pad(x, kernel // 2)
+    x = keras.layers.Conv2D(
+        width,
+        kernel,
+        strides=stride,
+        padding="same" if stride == 1 else "valid",
+        use_bias=False,
+        kernel_initializer=init,
+        name=f"{name}_conv",
+    )(x)
+    return _batch_norm(x, f"{name}_bn")
+
+
+def _fan_out():
+    """N(0, sqrt(2 / (k^2 * filters))): He's initialisation as RotNet and ResNet use it."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+def _check(name, value, allowed):
+    if value not in allowed:
+        raise UserError(f"Expected {name} to be one of {allowed}. Received: {value!r}")
+
+
+# === Encoders ===
+
+
+def small(widths=(32, 64, 128, 128, 128), strides=(1, 2, 2, 1, 2)):
+    """Five 3x3 convolutions with batch norm, for two CPU cores and images of 32 to 96 pixels.
+
+    32 pixels end at 4x4, a tile of 12 at 2x2. Strides instead of pooling: the gradient of
+    max-pooling at full resolution costs more than the convolutions.
+    """
+    if len(strides) != len(widths) or not widths:
+        raise UserError(f"Expected one stride per width. Received: {widths} and {strides}")
+    inputs, x = _pixels()
+    for i, (width, stride) in enumerate(zip(widths, strides, strict=True), start=1):
+        x = _conv_bn(x, width, 3, stride, f"stage{i}")
+        x = keras.layers.ReLU(name=f"stage{i}")(x)
+    return inputs, x
+
+
+def alexnet(
+    widths=(96, 256, 384, 384, 256),
+    stride=4,
+    padding=0,
+    groups=2,
+    norm="lrn",
+    pool="ceil",
+    pool5=True,
+):
+    """The convolutions of AlexNet; the defaults are CaffeNet's, 227 pixels -> 6x6x256.
+
+    Weights start from He's initialisation: the Gaussian of deviation 0.01 of the papers needs
+    their hundreds of thousands of steps.
+
+    Args:
+        widths: five channel counts.
+        stride: of conv1: 4, or 2 for the 64-pixel tiles of the CFN.
+        padding: zeros around the input of conv1, in pixels.
+        groups: of conv2, conv4 and conv5.
+        norm: "lrn" after pool1 and pool2, "batch" after each convolution, or None.
+        pool: "ceil", Caffe's rounding, lets a 3x3 window hang over the right and lower edge;
+            "valid", PyTorch's, does not.
+        pool5: whether the output is pooled.
+    """
+    _check("norm", norm, ("lrn", "batch", None))
+    _check("pool", pool, ("ceil", "valid"))
+    if len(widths) != 5 or any(w % groups for w in widths):
+        raise UserError(f"Expected five widths divisible by groups={groups}. Received: {widths}")
+    inputs, x = _pixels()
+    x = _pad(x, padding)
+    for i, (width, kernel) in enumerate(zip(widths, (11, 5, 3, 3, 3), strict=True), start=1):
+        x = GroupedConv2D(
+            width,
+            kernel,
+            strides=stride if i == 1 else 1,
+            padding="valid" if i == 1 else "same",
+            groups=groups if i in (2, 4, 5) else 1,
+            kernel_initializer="he_normal",
+            name=f"conv{i}",
+        )(x)
+        x = _batch_norm(x, f"bn{i}") if norm == "batch" else x
+        x = keras.layers.ReLU(name=f"stage{i}")(x)
+        if i <= 2 or (i == 5 and pool5):
+            x = _pad(x, ((0, 1), (0, 1))) if pool == "ceil" else x
+            x = keras.layers.MaxPooling2D(3, 2, name=f"pool{i}")(x)
+        if i <= 2 and norm == "lrn":
+            x = local_response_normalization(width, f"norm{i}")(x)
+    return inputs, x
+
+
+def nin(blocks=4):
+    """Network in network as RotNet trains it on 32 pixels: 16x16x96, then 8x8x192 per block.
+
+    A stage is a block's output, after its pooling: the feature maps that RotNet classifies.
+    """
+    _check("blocks", blocks, (3, 4, 5))
+    inputs, x = _pixels()
+    for i in range(1, blocks + 1):
+        kernel, widths = (5 if i <= 2 else 3), (192, 160, 96) if i == 1 else (192, 192, 192)
+        for j, width in enumerate(widths, start=1):
+            x = _conv_bn(x, width, kernel if j == 1 else 1, 1, f"block{i}_{j}", _fan_out())
+            last = i > 2 and j == 3
+            x = keras.layers.ReLU(name=f"stage{i}" if last else f"block{i}_{j}_relu")(x)
+        if i <= 2:  # zeros count in the average, as in PyTorch
+            pool = keras.layers.MaxPooling2D if i == 1 else keras.layers.AveragePooling2D
+            x = pool(3, 2, name=f"stage{i}")(_pad(x, 1))
+    return inputs, x
+
+
+def _residual(x, width, stride, name, bottleneck):
+    """One residual block, (B, H, W, C) -> (B, H / stride, W / stride, width or 4 * width)."""
+    plan = [(1, 1), (3, stride), (1, 1)] if bottleneck else [(3, stride), (3, 1)]
+    out = 4 * width if bottleneck else width
+    y = x
+    for j, (kernel, step) in enumerate(plan, start=1):
+        last = j == len(plan)
+        y = _conv_bn(y, out if last else width, kernel, step, f"{name}_{j}", _fan_out())
+        y = y if last else keras.layers.ReLU(name=f"{name}_{j}_relu")(y)
+    if stride > 1 or x.shape[-1] != out:
+        x = _conv_bn(x, out, 1, stride, f"{name}_shortcut", _fan_out())
+    return keras.layers.Add(name=f"{name}_add")([x, y])
+
+
+def resnet(depths=(2, 2, 2, 2), bottleneck=False):
+    """ResNet v1 (arXiv:1512.03385): stage1 is the stem convolution, stage2 to stage5 res2 to res5.
+
+    As in torchvision, the 3x3 convolution of a bottleneck carries the stride, not the 1x1 before
+    it as in the paper: a stride on a 1x1 throws three quarters of its input away.
+    """
+    inputs, x = _pixels()
+    x = keras.layers.ReLU(name="stage1")(_conv_bn(x, 64, 7, 2, "stem", _fan_out()))
+    x = keras.layers.MaxPooling2D(3, 2, name="pool1")(_pad(x, 1))
+    for i, depth in enumerate(depths, start=2):
+        for j in range(1, depth + 1):
+            stride = 2 if i > 2 and j == 1 else 1
+            x = _residual(x, 64 * 2 ** (i - 2), stride, f"res{i}_{j}", bottleneck)
+            x = keras.layers.ReLU(name=f"stage{i}" if j == depth else f"res{i}_{j}_relu")(x)
+    return inputs, x
+
+
+PRESETS = {
+    "small": (small, {}),
+    "alexnet": (alexnet, {}),
+    "alexnet_cfn": (alexnet, {"stride": 2}),
+    "alexnet_bn": (alexnet, {"padding": 2, "groups": 1, "norm": "batch", "pool": "valid"}),
+    "alexnet_small": (
+        alexnet,
+        {
+            "widths": (64, 192, 384, 256, 256),
+            "padding": 2,
+            "groups": 1,
+            "norm": "batch",
+            "pool": "valid",
+        },
+    ),
+    "nin": (nin, {}),
+    "resnet18": (resnet, {}),
+    "resnet50": (resnet, {"depths": (3, 4, 6, 3), "bottleneck": True}),
+}
+
+
+# === keras.applications ===
+
+
+def _applications():
+    """The model functions of `keras.applications`, by name in lower case.
+
+    NASNet is left out: Keras cannot build it for images of any size.
+    """
+    functions = inspect.getmembers(keras.applications, inspect.isfunction)
+    return {name.lower(): f for name, f in functions if not name.startswith("NASNet")}
+
+
+def application(name):
+    """A backbone of `keras.applications` without weights and top, normalising as its family does.
+
+    A stage is the last activation of each stride (in Inception, of one branch). The last one is
+    the output, or in VGG comes before it: a max-pool.
+    """
+    function = _applications()[name]
+    inputs = keras.Input((None, None, 3), name="images")
+    pixels = keras.layers.Rescaling(255.0, name="to_255")(inputs)
+    normalized = inspect.getmodule(function).preprocess_input(pixels)
+    body = function(include_top=False, weights=None, input_tensor=normalized)
+    taps = _taps(body)
+
+    def call(layer, *args, **kwargs):
+        x = layer(*args, **kwargs)
+        return keras.layers.Identity(name=taps[layer.name])(x) if layer.name in taps else x
+
+    tapped = keras.models.clone_model(body, call_function=call)
+    return tapped.inputs[0], tapped.outputs[0]
+
+
+def _taps(body):
+    """{name of the layer: name of the stage}, found on an image of 256 pixels.
+
+    Strides are rounded: unpadded networks shrink 256 to 127, 125, 62, ...
+    """
+    outputs = [layer.output for layer in body.layers]
+    shapes = keras.Model(body.inputs, outputs).compute_output_shape((1, 256, 256, 3))
+    last, end = {}, shapes[-1]
+    for layer, shape in zip(body.layers, shapes, strict=True):
+        activated = isinstance(layer, keras.layers.ReLU) or (
+            getattr(layer, "activation", keras.activations.linear) is not keras.activations.linear
+        )
+        if activated and len(shape) == 4 and shape[1] > 4:  # squeeze-and-excite is 1x1
+            last[round(256 / shape[1]).bit_length()] = layer.name
+    if shapes[body.layers.index(body.get_layer(last[max(last)]))][1] == end[1]:
+        last[max(last)] = body.layers[-1].name
+    return {layer: f"stage{i}" for i, (_, layer) in enumerate(sorted(last.items()), start=1)}

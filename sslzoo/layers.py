@@ -1,0 +1,83 @@
+"""The few layers that Keras lacks, or computes slowly on a CPU."""
+
+import keras
+from keras import ops
+
+
+class GroupedConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` that computes its groups as separate convolutions.
+
+    Takes (B, H, W, C), gives (B, h, w, filters). TensorFlow's own grouped convolution trains
+    AlexNet (groups=2) about six times slower on a CPU; `tools/bench_encoders.py` measures it. There
+    is one kernel, (k, k, C / groups, filters), laid out as the stock layer's, and the result is
+    the same.
+
+    In a file the layer *is* a `keras.layers.Conv2D`: a saved model names nothing of sslzoo and
+    loads without it, slower. Where sslzoo is imported, it loads as this class again.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        """Convolves each slice of the channels with its own part of the kernel's filters."""
+        if self.groups == 1 or self.data_format != "channels_last":
+            return super().convolution_op(inputs, kernel)
+        slices = ops.split(inputs, self.groups, axis=-1)  # (B, H, W, C / groups) each
+        kernels = ops.split(kernel, self.groups, axis=-1)  # (k, k, C / groups, filters / groups)
+        convolve = super().convolution_op
+        return ops.concatenate([convolve(x, k) for x, k in zip(slices, kernels, strict=True)], -1)
+
+
+# Keras writes a class into a file under its __module__ and __name__, and an unregistered class
+# with its bare name as "registered_name". A stock layer's is null there, so the entry below only
+# catches our own, and turns them back into the fast form. See tests/test_layers.py.
+GroupedConv2D.__module__ = "keras.layers"
+GroupedConv2D.__name__ = "Conv2D"
+keras.saving.get_custom_objects()["Conv2D"] = GroupedConv2D
+
+
+def local_response_normalization(channels, name, window=5, alpha=1e-4):
+    """Caffe's LRN across channels with beta 0.75 and k 1, as a model of stock Keras operations.
+
+    y_c = x_c / (1 + alpha / window * sum of x_d^2 over the window around c)^0.75. Caffe divides
+    alpha by the window length, `tf.nn.local_response_normalization` does not.
+
+    The sum over neighbours is a product with a band matrix: about three times faster, forward
+    and backward, than TensorFlow's LRN on a CPU, and nothing that a file could not name. The band
+    is derived from the input so that neither a weight nor a (C, C) table lands in the file.
+
+    Returns:
+        keras.Model, (B, H, W, channels) -> the same shape, without weights.
+    """
+    x = keras.Input((None, None, channels))
+    # The sum of a corner's zeros is one pixel's zeros, even for an empty batch.
+    zeros = ops.sum(ops.zeros_like(x[:1, :1, :1]), axis=(0, 1, 2))  # (C,)
+    index = ops.cumsum(zeros + 1.0)  # (C,)
+    distance = ops.absolute(ops.expand_dims(index, 0) - ops.expand_dims(index, 1))  # (C, C)
+    band = ops.minimum(ops.relu(window // 2 + 1.0 - distance), 1.0)  # 1 within the window, else 0
+    sums = ops.matmul(ops.square(x), ops.stop_gradient(band))  # (B, H, W, C)
+    scale = ops.rsqrt(1.0 + (alpha / window) * sums)
+    return keras.Model(x, x * scale * ops.sqrt(scale), name=name)  # s^-1/2 * s^-1/4; pow is slow
+
+
+@keras.saving.register_keras_serializable("sslzoo")
+class FoldedTimeDistributed(keras.layers.TimeDistributed):
+    """`keras.layers.TimeDistributed` that calls its layer once, on (B * n, ...).
+
+    (B, n, ...) -> (B, n, ...). The stock layer calls its layer n times: slower by a sixth on
+    nine tiles and twice as long to trace. Folded, a BatchNormalization inside sees the
+    statistics of all n tiles at once and updates its moving averages once per step, not n times.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """Folds (B, n, ...) into (B * n, ...), calls the layer, unfolds. B and n may be unknown.
+
+        A masked input goes the stock way.
+        """
+        if mask is not None:
+            return super().call(inputs, training=training, mask=mask)
+        batch, steps, *shape = ops.shape(inputs)
+        folded = ops.reshape(inputs, (batch * steps, *shape))  # (B * n, ...)
+        if self.layer._call_has_training_arg:
+            outputs = self.layer(folded, training=training)
+        else:
+            outputs = self.layer(folded)
+        return ops.reshape(outputs, (batch, steps, *ops.shape(outputs)[1:]))  # (B, n, ...)

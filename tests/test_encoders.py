@@ -1,0 +1,233 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sslzoo import encoders, layers
+from sslzoo.errors import UserError
+
+TINY = {"widths": (4, 8, 12, 12, 8)}
+OWN = ["small", "alexnet", "alexnet_cfn", "alexnet_bn", "alexnet_small", "nin", "resnet18"]
+
+
+def images(*shape, seed=0):
+    return np.random.default_rng(seed).random(shape).astype("float32")
+
+
+def trainable(model):
+    return sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+
+
+def sides(encoder, size):
+    """Heights of all stages, then of the output, on an image of `size` pixels."""
+    taps = [encoder.get_layer(name).output for name in encoders.stages(encoder)]
+    model = keras.Model(encoder.input, [*taps, encoder.output])
+    return [shape[1] for shape in model.compute_output_shape((1, size, size, 3))]
+
+
+# === METHODS, number by number ===
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "count"),
+    [
+        ("alexnet_cfn", {}, 2_334_080),
+        ("alexnet", {}, 2_334_080),
+        ("alexnet", {"groups": 1}, 3_747_200),
+        ("alexnet_bn", {}, 3_747_200 + 2_752),
+        ("alexnet_small", {}, 2_469_696 + 2_304),
+        ("nin", {"blocks": 3}, 1_004_484 - (192 * 4 + 4)),
+        ("nin", {}, 1_411_140 - (192 * 4 + 4)),
+        ("nin", {"blocks": 5}, 1_817_796 - (192 * 4 + 4)),
+        ("resnet18", {}, 11_176_512),
+        ("resnet50", {}, 23_508_032),
+    ],
+)
+def test_parameter_counts(name, kwargs, count):
+    assert trainable(encoders.get(name, **kwargs)) == count
+
+
+def test_parameters_of_each_cfn_convolution():
+    encoder = encoders.get("alexnet_cfn")
+    counts = [encoder.get_layer(f"conv{i}").count_params() for i in range(1, 6)]
+    assert counts == [34_944, 307_456, 885_120, 663_936, 442_624]
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "size", "expected"),
+    [
+        ("alexnet_cfn", {}, 64, [27, 13, 6, 6, 6, 3]),
+        ("alexnet_cfn", {"pool": "valid"}, 64, [27, 13, 6, 6, 6, 2]),
+        ("alexnet_cfn", {}, 75, [33, 16, 8, 8, 8, 4]),  # "fc6 = 4x4x256x512" of the paper
+        ("alexnet_cfn", {"pool": "valid"}, 75, [33, 16, 7, 7, 7, 3]),
+        ("alexnet", {}, 227, [55, 27, 13, 13, 13, 6]),
+        ("alexnet", {"pool5": False}, 227, [55, 27, 13, 13, 13, 13]),
+        ("alexnet_bn", {}, 224, [55, 27, 13, 13, 13, 6]),
+        ("alexnet_small", {}, 224, [55, 27, 13, 13, 13, 6]),
+        ("alexnet", {"padding": 5, "groups": 1}, 96, [24, 12, 6, 6, 6, 3]),  # Doersch's column
+        ("nin", {}, 32, [16, 8, 8, 8, 8]),
+        ("resnet18", {}, 224, [112, 56, 28, 14, 7, 7]),
+        ("resnet50", {}, 224, [112, 56, 28, 14, 7, 7]),
+        ("small", {}, 32, [32, 16, 8, 8, 4, 4]),
+        ("small", {}, 12, [12, 6, 3, 3, 2, 2]),
+        ("MobileNetV2", {}, 224, [112, 56, 28, 14, 7, 7]),
+        ("VGG16", {}, 224, [224, 112, 56, 28, 14, 7]),
+    ],
+)
+def test_spatial_sizes(name, kwargs, size, expected):
+    assert sides(encoders.get(name, **kwargs), size) == expected
+
+
+def test_ceil_pooling_of_6_is_same_padding():
+    encoder = encoders.get("alexnet_cfn", **TINY)
+    taps = [encoder.get_layer("stage5").output, encoder.output]
+    before, after = keras.Model(encoder.input, taps)(images(2, 64, 64, 3))
+    np.testing.assert_array_equal(after, tf.nn.max_pool2d(before, 3, 2, "SAME"))
+
+
+# === What every encoder promises ===
+
+
+@pytest.mark.parametrize("name", [*OWN, "mobilenet"])
+def test_takes_any_size_and_has_the_stages_it_names(name):
+    encoder = encoders.get(name)
+    names = encoders.stages(encoder)
+    assert names == [f"stage{i}" for i in range(1, len(names) + 1)]
+    assert encoder.name == name
+    assert encoder.input.shape == (None, None, None, 3)
+    for shape in [(1, 64, 64, 3), (2, 80, 71, 3)]:
+        y = encoder(images(*shape))
+        assert y.shape == encoder.compute_output_shape(shape)
+        assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_stages_come_after_the_relu(name):
+    encoder = encoders.get(name)
+    taps = keras.Model(
+        encoder.input, [encoder.get_layer(s).output for s in encoders.stages(encoder)]
+    )
+    for y in taps(images(1, 64, 64, 3)):
+        assert np.min(y) == 0 or name == "nin"
+        assert np.min(y) >= 0
+        assert np.max(y) > 0
+
+
+def test_pixels_are_normalised_inside():
+    encoder = encoders.get("small")
+    x = np.stack([np.full((8, 8, 3), encoders.MEAN), np.add(encoders.MEAN, np.ones((8, 8, 3)))])
+    y = encoder.get_layer("normalize")(x)
+    np.testing.assert_allclose(y[0], np.zeros((8, 8, 3)), atol=1e-6)
+    np.testing.assert_allclose(y[1, 0, 0], np.divide(1, encoders.STD), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("mobilenet", [-1, 1]), ("vgg16", [-103.939, 255 - 103.939])]
+)
+def test_backbones_are_normalised_as_their_family(name, expected):
+    encoder = encoders.get(name)
+    first = next(layer for layer in encoder.layers if isinstance(layer, keras.layers.Conv2D))
+    seen = keras.Model(encoder.input, first.input)
+    ends = [float(seen(np.full((1, 8, 8, 3), v, "float32"))[0, 0, 0, 0]) for v in (0, 1)]
+    np.testing.assert_allclose(ends, expected, rtol=1e-5)
+
+
+@settings(max_examples=6, deadline=None)
+@given(height=st.integers(32, 70), width=st.integers(32, 70))
+def test_every_size_gives_what_is_announced(height, width):
+    encoder = SHARED
+    shape = (1, height, width, 3)
+    assert encoder(images(*shape)).shape == encoder.compute_output_shape(shape)
+
+
+SHARED = encoders.get("alexnet_cfn", **TINY)
+
+
+# === Saving, cloning, compiling ===
+
+
+@pytest.mark.parametrize("name", ["alexnet_cfn", "nin", "mobilenetv2"])
+def test_can_be_made_again(name, tmp_path):
+    encoder, x = encoders.get(name), images(2, 64, 64, 3)
+    encoder.save(tmp_path / "encoder.keras")
+    again = [
+        keras.models.clone_model(encoder),
+        keras.Model.from_config(encoder.get_config()),
+        keras.saving.load_model(tmp_path / "encoder.keras"),
+    ]
+    for copy in again:
+        assert copy.name == name
+        assert encoders.stages(copy) == encoders.stages(encoder)
+        copy.set_weights(encoder.get_weights())
+        np.testing.assert_array_equal(encoder(x), copy(x))
+    fast = [isinstance(layer, layers.GroupedConv2D) for layer in encoder.layers]
+    assert all(fast == [isinstance(x, layers.GroupedConv2D) for x in c.layers] for c in again)
+
+
+def test_a_clone_is_a_fresh_start():
+    clone = keras.models.clone_model(SHARED)
+    a, b = (m.get_layer("conv2").kernel for m in (SHARED, clone))
+    assert np.abs(a - b).max() > 0.01
+
+
+WITHOUT_SSLZOO = """
+import sys
+sys.modules["sslzoo"] = None
+import keras, numpy
+encoder = keras.saving.load_model(sys.argv[1], safe_mode=True)
+assert type(encoder.get_layer("conv2")) is keras.layers.Conv2D
+x, y = numpy.load(sys.argv[2]).values()
+numpy.testing.assert_allclose(encoder.predict(x, verbose=0), y, rtol=1e-5, atol=1e-5)
+stages = [encoder.get_layer(f"stage{i}").output for i in range(1, 6)]
+keras.Model(encoder.input, stages)(x)
+"""
+
+
+def test_the_file_loads_without_sslzoo(tmp_path):
+    encoder, x = encoders.get("alexnet_cfn"), images(2, 64, 64, 3)
+    encoder.save(tmp_path / "encoder.keras")
+    np.savez(tmp_path / "xy.npz", x=x, y=encoder(x))
+    command = [sys.executable, "-c", WITHOUT_SSLZOO, "encoder.keras", "xy.npz"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_xla_changes_nothing():
+    x = tf.constant(images(2, 64, 64, 3))
+
+    def step():
+        with tf.GradientTape() as tape:
+            y = SHARED(x, training=True)
+            loss = tf.reduce_sum(y**2)
+        return [y, *tape.gradient(loss, [w.value for w in SHARED.trainable_variables])]
+
+    plain, compiled = (tf.function(step, jit_compile=jit)() for jit in (False, True))
+    for a, b in zip(plain, compiled, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(a).max())
+
+
+# === Errors ===
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "message"),
+    [
+        ("resnet19", {}, r"alexnet_cfn.*nin.*small.*MobileNetV2.*Received: resnet19$"),
+        ("alexnet", {"widht": 1}, r"widths, stride.*Received: widht$"),
+        ("MobileNetV2", {"alpha": 1}, r"takes none.*Received: alpha$"),
+        ("alexnet", {"norm": "layer"}, r"lrn.*Received: 'layer'$"),
+        ("alexnet", {"pool": "same"}, r"ceil.*Received: 'same'$"),
+        ("alexnet", {"widths": (3, 5)}, r"five widths.*Received: \(3, 5\)$"),
+        ("alexnet", {"widths": (4, 5, 6, 6, 6)}, r"divisible by groups=2.*Received: "),
+        ("nin", {"blocks": 6}, r"\(3, 4, 5\).*Received: 6$"),
+        ("small", {"widths": (3, 5)}, r"one stride per width.*Received: \(3, 5\)"),
+    ],
+)
+def test_errors_say_what_was_expected(name, kwargs, message):
+    with pytest.raises(UserError, match=message):
+        encoders.get(name, **kwargs)
