@@ -34,7 +34,7 @@ class Source:
     """
 
     chunk = 64  # images fetched at once
-    can_fail = False  # whether `open` meets bytes that nobody has checked
+    can_fail = False  # whether `open` meets unchecked bytes; then `fetch` returns (n,) strings
     vectorised = False  # whether `open_chunk` opens a whole chunk at once
 
     def __init__(self, spec, split, resize):
@@ -120,10 +120,6 @@ class Source:
             key = keys(position, seed, epoch_size, self.size, shuffle)
             return {**key, "raw": self.fetch(key["index"])}
 
-        def decoded(key):
-            image, ok = self._open_checked(key["raw"], key["place"], crop)
-            return {**key, "image": image, "ok": ok}
-
         def example(key, image, index):
             example = {"image": image, "index": index, "seed": key["seed"]}
             if self.labels is not None:
@@ -143,15 +139,11 @@ class Source:
         if self.vectorised:
             ds = ds.map(whole_chunk, **ordered).unbatch()
         elif self.can_fail:
-            # Two maps: the second holds Python (for bad files only), so tf.data runs it in
-            # sequence when operations are to be deterministic. Decoding stays parallel.
-            ds = ds.map(chunk, **ordered).unbatch().map(decoded, **ordered)
-            ds = ds.map(lambda key: example(key, *self._repaired(key, crop)))
+            ds = ds.map(lambda position: _twice(chunk(position)), **ordered).unbatch()
+            ds = self._open_or_replace(ds, crop, ordered)
+            ds = ds.map(lambda key: example(key, key["image"], key["index"]))
         else:
-            ds = ds.map(chunk, **ordered).unbatch()
-            ds = ds.map(
-                lambda k: example(k, self.open(k["raw"], k["place"], crop), k["index"]), **ordered
-            )
+            ds = ds.map(chunk, **ordered).unbatch().map(single, **ordered)
         return ds.apply(tf.data.experimental.assert_cardinality(max(stop - start, 0)))
 
     def _check_crop(self, crop):
@@ -169,37 +161,55 @@ class Source:
 
     # === Files that cannot be decoded ===
 
-    def _open_checked(self, raw, place, crop):
-        """(image, True), or (an empty image, False) if `raw` cannot be decoded.
+    def _open_or_replace(self, ds, crop, ordered):
+        """Opens the images of `ds`, in which every key is followed by its stand-in.
 
-        A graph cannot catch an error, but a dataset can, even one of a single element.
+        A graph cannot catch an error, but a dataset can drop the elements that raise one. Behind
+        an image that was dropped its stand-in, which never fails, finds itself alone and takes
+        the place; all others leave. So a healthy image costs no Python and no inner dataset
+        (tried: both run in sequence under op determinism), and images are decoded in parallel.
         """
-        nothing = tf.zeros([crop, crop, 3]) if crop else tf.zeros([0, 0, 3])
-        ds = tf.data.Dataset.from_tensors((raw, place))
-        ds = ds.map(lambda raw, place: (self.open(raw, place, crop), True)).ignore_errors()
-        ds = ds.concatenate(tf.data.Dataset.from_tensors((nothing, False)))
-        return ds.take(1).get_single_element()
 
-    def _repaired(self, key, crop):
-        """(image, index) of `key`, or of the next index that can be decoded."""
+        def opened(key):
+            nothing = tf.zeros([crop, crop, 3])  # (0, 0, 3) without a crop
+            image = tf.cond(
+                key["stand_in"],
+                lambda: nothing,
+                lambda: self.open(key["raw"], key["place"], crop),
+            )
+            return {name: key[name] for name in key if name != "raw"} | {"image": image}
 
-        def search():
-            steps = tf.data.Dataset.range(1, self._limit + 2)  # one more than may be bad
+        def alone(last, key):
+            wanted = ~key["stand_in"] | (last != key["position"])
+            return key["position"], (key, wanted)
 
-            def attempt(step):
-                index = (key["index"] + step) % self.size
-                raw = tf.nest.map_structure(lambda x: x[0], self.fetch(index[None]))
-                return (*self._open_checked(raw, key["place"], crop), step)
+        def replaced(key, _):
+            image, index = tf.cond(
+                key["stand_in"],
+                lambda: self._search(key, crop),
+                lambda: (key["image"], key["index"]),
+            )
+            image.set_shape([crop or None, crop or None, 3])
+            return key | {"image": image, "index": index}
 
-            found = steps.map(attempt).filter(lambda image, ok, step: ok)
-            missing = tf.data.Dataset.from_tensors((key["image"], False, tf.zeros([], tf.int64)))
-            image, _, step = found.concatenate(missing).take(1).get_single_element()
-            step = tf.numpy_function(self._report, [key["index"], step], tf.int64)
-            return image, (key["index"] + tf.ensure_shape(step, [])) % self.size
+        ds = ds.map(opened, **ordered).ignore_errors()
+        ds = ds.scan(tf.constant(-1, tf.int64), alone).filter(lambda _, wanted: wanted)
+        return ds.map(replaced)  # holds Python, so tf.data may run it in sequence: it is cheap
 
-        image, index = tf.cond(key["ok"], lambda: (key["image"], key["index"]), search)
-        image.set_shape([crop or None, crop or None, 3])
-        return image, index
+    def _search(self, key, crop):
+        """(image, index) of the next index after that of `key` that can be decoded."""
+
+        def attempt(step):
+            index = (key["index"] + step) % self.size
+            raw = tf.nest.map_structure(lambda x: x[0], self.fetch(index[None]))
+            return self.open(raw, key["place"], crop), step
+
+        # One step more than images may be bad; step 0 is the answer that there is none.
+        found = tf.data.Dataset.range(1, self._limit + 2).map(attempt).ignore_errors()
+        none = tf.data.Dataset.from_tensors((key["image"], tf.zeros([], tf.int64)))
+        image, step = found.concatenate(none).take(1).get_single_element()
+        step = tf.numpy_function(self._report, [key["index"], step], tf.int64)
+        return image, (key["index"] + tf.ensure_shape(step, [])) % self.size
 
     @property
     def _limit(self):
@@ -213,10 +223,8 @@ class Source:
                 continue
             self._bad.add(bad)
             if len(self._bad) <= NAMED:
-                logging.warning(
-                    "%s cannot be decoded: the next image takes its place", self.name(bad)
-                )
-            if len(self._bad) == NAMED:
+                logging.warning("%s cannot be decoded: the next replaces it", self.name(bad))
+            elif len(self._bad) == NAMED + 1:
                 logging.warning("further undecodable images are counted, not named")
         if len(self._bad) > self._limit or not step:
             names = ", ".join(self.name(i) for i in sorted(self._bad)[:NAMED])
@@ -226,6 +234,14 @@ class Source:
             )
             raise self.failure
         return step
+
+
+def _twice(key):
+    """Rows of a chunk -> each followed by its stand-in, which has no bytes to decode."""
+    size = tf.size(key["index"])
+    pairs = {name: tf.repeat(key[name], 2, axis=0) for name in key if name != "raw"}
+    raw = tf.reshape(tf.stack([key["raw"], tf.zeros_like(key["raw"])], 1), [-1])
+    return pairs | {"raw": raw, "stand_in": tf.tile([False, True], [size])}
 
 
 # === Numbers that depend on nothing but their arguments ===
@@ -242,7 +258,7 @@ def keys(position, seed, epoch_size, size, shuffle):
         shuffle: whether the order and the crops are random.
 
     Returns:
-        dict of `index` (n,) int64, `seed` (n, 2) int32, `place` (n, 2) float32 in [0, 1).
+        dict of `position` and `index` (n,) int64, `seed` (n, 2) int32, `place` (n, 2) float32 in [0, 1).
     """
     position = tf.cast(position, tf.int64)
     index = position % epoch_size
@@ -257,7 +273,8 @@ def keys(position, seed, epoch_size, size, shuffle):
         index = tf.ensure_shape(index, [None])
     key = fold(epoch_key, index)
     place = uniform(fold(key, _CROP_STREAM)) if shuffle else tf.fill([tf.size(index), 2], 0.5)
-    return {"index": index, "seed": tf.bitcast(key, tf.int32), "place": place}
+    key = {"index": index, "seed": tf.bitcast(key, tf.int32), "place": place}
+    return key | {"position": position}
 
 
 def fold(key, data):
@@ -266,7 +283,8 @@ def fold(key, data):
     One to one in `key` and in `data`. `tf.random.experimental.stateless_fold_in` does one key
     at a time, this a chunk.
     """
-    x = key + tf.cast(data, tf.uint64) * tf.constant(0x9E3779B97F4A7C15, tf.uint64)
+    golden = tf.constant(0x9E3779B97F4A7C15, tf.uint64)
+    x = key + tf.cast(data, tf.uint64) * golden + golden  # never 0, which would stay 0
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(shift, tf.uint64)))
         x *= tf.constant(factor, tf.uint64)
