@@ -45,7 +45,10 @@ def list(root=None):
 
 
 def load(name, root=None):
-    """The SavedModel that `name`'s card names, checked against its SHA-256."""
+    """The SavedModel that the card of `name` names, checked against its SHA-256.
+
+    Keep it in a variable: TensorFlow frees the weights with it, so `load(name).embed(x)` fails.
+    """
     return tf.saved_model.load(str(_verified(name, root)))
 
 

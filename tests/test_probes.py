@@ -1,0 +1,185 @@
+"""The linear probe reads what a stage holds, no more: not the test set, not the wrong weights."""
+
+import importlib
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sslzoo import probes
+from sslzoo.errors import UserError
+
+module = importlib.import_module("sslzoo.probes.linear")
+
+
+def tiny_encoder(seed=None):
+    """stage1 sees colours, stage2 has lost them: it keeps the first of four channels."""
+    initializer = keras.initializers.GlorotUniform(seed)
+    x = inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 1, kernel_initializer=initializer)(x)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.ReLU(name="stage1")(x)
+    x = keras.layers.Conv2D(5, 3, padding="same", strides=2)(x)
+    x = keras.layers.BatchNormalization(name="stage2")(x)
+    return keras.Model(inputs, x)
+
+
+def coloured(n, seed, classes=3, noise=0.05):
+    """Images whose label is their colour."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    images = np.eye(3)[labels][:, None, None] * 0.5 + rng.normal(0.3, noise, (n, 8, 8, 3))
+    return np.float32(np.clip(images, 0, 1)), labels
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """Exposes red, green and blue in stage1; its twin's stages are random."""
+    model = tiny_encoder(seed=1)
+    kernel, bias = model.layers[1].get_weights()
+    kernel[:] = np.eye(3, 4)
+    model.layers[1].set_weights([kernel, bias])
+    last = model.layers[-2]
+    last.set_weights([np.zeros_like(w) for w in last.get_weights()])
+    return model
+
+
+@pytest.fixture(scope="module")
+def scores(encoder):
+    before = [w.copy() for w in encoder.get_weights()]
+    result = probes.linear(encoder, coloured(120, 0), coloured(80, 1))
+    for ours, then in zip(encoder.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, then)  # not a bit of the encoder changes
+    return result
+
+
+def test_separates_what_a_stage_exposes_and_not_what_it_lost(scores):
+    first, second = scores.rows
+    assert first["stage"] == "stage1" and first["accuracy"] > 0.97
+    assert second["stage"] == "stage2" and second["accuracy"] < 0.55  # all zeros: chance
+    assert scores.best is first
+    assert first["dims"] == 8 * 8 * 4 and second["dims"] == 4 * 4 * 5
+    assert second["random_accuracy"] > 0.8  # the twin's stage2 is not zeros
+
+
+def test_prints_a_table_and_goes_into_a_card(scores):
+    text = str(scores)
+    assert "random init" in text and "120 train and 80 test labels" in text
+    assert f"chance {scores.chance:.2%}, seed 0" in text
+    marked = [line for line in text.splitlines() if line.endswith("<- best")]
+    assert len(marked) == 1 and marked[0].startswith("stage1")
+    assert len({line.index("%") for line in text.splitlines()[1:3]}) == 1
+    assert json.loads(json.dumps(scores.rows)) == scores.rows
+
+
+def test_shuffled_test_labels_give_chance_and_the_same_c(encoder, scores):
+    images, labels = coloured(400, 2)
+    labels = np.random.default_rng(0).permutation(labels)
+    shuffled = probes.linear(encoder, coloured(120, 0), (images, labels), random_init=False)
+    assert abs(shuffled.rows[0]["accuracy"] - 1 / 3) < 0.08
+    assert [r["C"] for r in shuffled.rows] == [r["C"] for r in scores.rows]
+    assert "random_accuracy" not in shuffled.rows[0] and "-" in str(shuffled)
+
+
+def test_c_is_the_best_on_the_held_out_labels():
+    """A small signal under a large nuisance wants little regularisation, pure noise wants much."""
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 2
+    noise = np.float32(rng.normal(size=(400, 20)))
+    signal = noise * 0.1 + 3 * noise[:, :1] + 0.1 * np.eye(2, 20)[y]
+    strengths = {}
+    for name, x in (("noise", noise), ("signal", np.float32(signal))):
+        x -= x.mean(0)
+        x /= x.std(0)
+        strengths[name] = module._choose(x, y, 0).C * 20
+    assert strengths["signal"] > strengths["noise"]
+    assert set(strengths.values()) <= set(module.PATH)
+
+
+def test_is_the_regularised_optimum():
+    """Against the same problem solved cold, in float64 and to a tight tolerance."""
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 300)
+    x = np.float32(rng.normal(size=(300, 40)) + 0.4 * np.eye(40)[y])
+    x_test = np.float32(rng.normal(size=(2000, 40)) + 0.4 * np.eye(40)[rng.integers(0, 3, 2000)])
+    exact = (x - x.mean(0)) / x.std(0), (x_test - x.mean(0)) / x.std(0)
+    labels = LogisticRegression(C=1.0).fit(exact[0], y).predict(exact[1])
+    row = module._fit("stage1", x, y, x_test, labels, seed=0)
+    tight = LogisticRegression(C=row["C"], tol=1e-8, max_iter=5000)
+    expected = tight.fit(np.float64(exact[0]), y).score(np.float64(exact[1]), labels)
+    assert abs(row["accuracy"] - expected) < 0.01
+
+
+def test_random_twin_is_the_same_architecture_with_other_weights():
+    encoder = tiny_encoder(seed=1)  # seeded: a plain clone would repeat its weights
+    encoder.layers[2].set_weights([w + 1 for w in encoder.layers[2].get_weights()])
+    twin, again = module.random_twin(encoder, 0), module.random_twin(encoder, 0)
+    assert [x.name for x in twin.layers] == [x.name for x in encoder.layers]
+    assert twin.count_params() == encoder.count_params()
+    for a, b in zip(twin.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    kernels = [m.layers[1].kernel for m in (encoder, twin, module.random_twin(encoder, 1))]
+    assert not np.allclose(kernels[0], kernels[1]) and not np.allclose(kernels[1], kernels[2])
+    np.testing.assert_array_equal(twin.layers[2].moving_mean, np.zeros(4))
+
+
+def test_pools_to_the_largest_square_that_fits_by_the_mean():
+    encoder = tiny_encoder()
+    images = np.random.default_rng(0).random((3, 12, 12, 3), np.float32)
+    data = module._dataset((images, np.arange(3)), "train")
+    features, labels = module._features(encoder, data, 36, 2)
+    assert {k: v.shape for k, v in features.items()} == {"stage1": (3, 36), "stage2": (3, 20)}
+    taps = keras.Model(encoder.input, encoder.get_layer("stage1").output)
+    expected = taps(images, training=False).numpy().reshape(3, 3, 4, 3, 4, 4).mean((2, 4))
+    np.testing.assert_allclose(features["stage1"], expected.reshape(3, 36), atol=1e-6)
+    np.testing.assert_array_equal(labels, np.arange(3))
+
+
+def test_bytes_datasets_and_floats_are_the_same_images(encoder):
+    images, labels = coloured(60, 3)
+    images = np.uint8(images * 255)
+    examples = {"image": images / np.float32(255), "label": labels}
+    datasets = [tf.data.Dataset.from_tensor_slices(examples)] * 2
+    ours = probes.linear(encoder, *datasets, random_init=False)
+    pairs = probes.linear(encoder, (images, labels), (images, labels), random_init=False)
+    assert ours.rows == pairs.rows
+
+
+def test_held_out_leaves_every_class_in_the_fit():
+    y = np.repeat([0, 1, 2], [1, 2, 50])
+    held = module._held_out(y, 0)
+    assert set(y[~held]) == {0, 1, 2} and held[y == 2].sum() == 10 and held[y == 1].sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (np.zeros((4, 8, 8, 3)), np.ones(4, int), "two classes"),
+        (np.zeros((2, 8, 8, 3)), np.array([0, 1]), "one of each"),
+        (np.zeros((3, 8, 8)), np.arange(3), "one shape"),
+        (np.full((4, 8, 8, 3), np.nan), np.array([0, 1, 0, 1]), "in stage1"),
+        (np.zeros((0, 8, 8, 3)), np.zeros(0, int), "empty"),
+    ],
+)
+def test_what_cannot_be_probed_is_refused(encoder, images, labels, words):
+    data = (np.float32(images), labels)
+    with pytest.raises(UserError, match=words):
+        probes.linear(encoder, data, data, random_init=False)
+
+
+def test_wrong_datasets_are_refused(encoder):
+    images, labels = coloured(12, 0)
+    good = (images, labels)
+    unlabelled = tf.data.Dataset.from_tensor_slices({"image": images})
+    with pytest.raises(UserError, match="train: .*image and label"):
+        probes.linear(encoder, unlabelled, good)
+    endless = tf.data.Dataset.from_tensor_slices({"image": images, "label": labels}).repeat()
+    with pytest.raises(UserError, match="test: .*finite"):
+        probes.linear(encoder, good, endless)
+    with pytest.raises(UserError, match="3 labels for 12 classes"):
+        few = (images[:3], np.array([0, 1, 1]))
+        probes.linear(encoder, few, (images, np.arange(12)))
