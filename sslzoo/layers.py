@@ -8,9 +8,9 @@ class GroupedConv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` that computes its groups as separate convolutions.
 
     Takes (B, H, W, C), gives (B, h, w, filters). TensorFlow's own grouped convolution trains
-    AlexNet (groups=2) about six times slower on a CPU; `tools/bench_encoders.py` measures it. There
-    is one kernel, (k, k, C / groups, filters), laid out as the stock layer's, and the result is
-    the same.
+    AlexNet (groups=2) about three times slower on two cores (`tools/bench_encoders.py`). There is
+    one kernel, (k, k, C / groups, filters), laid out as the stock layer's, and the result is the
+    same.
 
     In a file the layer *is* a `keras.layers.Conv2D`: a saved model names nothing of sslzoo and
     loads without it, slower. Where sslzoo is imported, it loads as this class again.
@@ -40,9 +40,10 @@ def local_response_normalization(channels, name, window=5, alpha=1e-4):
     y_c = x_c / (1 + alpha / window * sum of x_d^2 over the window around c)^0.75. Caffe divides
     alpha by the window length, `tf.nn.local_response_normalization` does not.
 
-    The sum over neighbours is a product with a band matrix: about three times faster, forward
-    and backward, than TensorFlow's LRN on a CPU, and nothing that a file could not name. The band
-    is derived from the input so that neither a weight nor a (C, C) table lands in the file.
+    TensorFlow's operation is no Keras layer, so a file could not name it. Here the sum over
+    neighbours is a product with a band matrix, as fast on a CPU; sums of shifted slices are three
+    times slower. The band is derived from the input so that neither a weight nor a (C, C) table
+    lands in the file.
 
     Returns:
         keras.Model, (B, H, W, channels) -> the same shape, without weights.

@@ -17,6 +17,7 @@ import re
 
 import keras
 
+from sslzoo.encoders import applications
 from sslzoo.errors import UserError
 from sslzoo.layers import GroupedConv2D, local_response_normalization
 
@@ -39,10 +40,10 @@ def get(name, **kwargs):
     lowered = name.lower()
     if lowered in PRESETS:
         build, preset = PRESETS[lowered]
-    elif lowered in _applications():
-        build, preset = application, {"name": lowered}
+    elif lowered in applications.available():
+        build, preset = applications.build, {"name": lowered}
     else:
-        known = sorted(PRESETS) + sorted(f.__name__ for f in _applications().values())
+        known = sorted(PRESETS) + sorted(f.__name__ for f in applications.available().values())
         raise UserError(f"Unknown encoder. Expected one of {', '.join(known)}. Received: {name}")
     allowed = [p for p in inspect.signature(build).parameters if p != "name"]
     if unknown := sorted(set(kwargs) - set(allowed)):
@@ -111,7 +112,7 @@ def _check(name, value, allowed):
 # === Encoders ===
 
 
-def small(widths=(32, 64, 128, 128, 128), strides=(1, 2, 2, 1, 2)):
+def small(widths=(32, 64, 128, 128, 128), strides=(1, 2, 2, 2, 1)):
     """Five 3x3 convolutions with batch norm, for two CPU cores and images of 32 to 96 pixels.
 
     32 pixels end at 4x4, a tile of 12 at 2x2. Strides instead of pooling: the gradient of
@@ -245,55 +246,3 @@ PRESETS = {
     "resnet18": (resnet, {}),
     "resnet50": (resnet, {"depths": (3, 4, 6, 3), "bottleneck": True}),
 }
-
-
-# === keras.applications ===
-
-
-def _applications():
-    """The model functions of `keras.applications`, by name in lower case.
-
-    NASNet is left out: Keras cannot build it for images of any size.
-    """
-    functions = inspect.getmembers(keras.applications, inspect.isfunction)
-    return {name.lower(): f for name, f in functions if not name.startswith("NASNet")}
-
-
-def application(name):
-    """A backbone of `keras.applications` without weights and top, normalising as its family does.
-
-    A stage is the last activation of each stride (in Inception, of one branch). The last one is
-    the output, or in VGG comes before it: a max-pool.
-    """
-    function = _applications()[name]
-    inputs = keras.Input((None, None, 3), name="images")
-    pixels = keras.layers.Rescaling(255.0, name="to_255")(inputs)
-    normalized = inspect.getmodule(function).preprocess_input(pixels)
-    body = function(include_top=False, weights=None, input_tensor=normalized)
-    taps = _taps(body)
-
-    def call(layer, *args, **kwargs):
-        x = layer(*args, **kwargs)
-        return keras.layers.Identity(name=taps[layer.name])(x) if layer.name in taps else x
-
-    tapped = keras.models.clone_model(body, call_function=call)
-    return tapped.inputs[0], tapped.outputs[0]
-
-
-def _taps(body):
-    """{name of the layer: name of the stage}, found on an image of 256 pixels.
-
-    Strides are rounded: unpadded networks shrink 256 to 127, 125, 62, ...
-    """
-    outputs = [layer.output for layer in body.layers]
-    shapes = keras.Model(body.inputs, outputs).compute_output_shape((1, 256, 256, 3))
-    last, end = {}, shapes[-1]
-    for layer, shape in zip(body.layers, shapes, strict=True):
-        activated = isinstance(layer, keras.layers.ReLU) or (
-            getattr(layer, "activation", keras.activations.linear) is not keras.activations.linear
-        )
-        if activated and len(shape) == 4 and shape[1] > 4:  # squeeze-and-excite is 1x1
-            last[round(256 / shape[1]).bit_length()] = layer.name
-    if shapes[body.layers.index(body.get_layer(last[max(last)]))][1] == end[1]:
-        last[max(last)] = body.layers[-1].name
-    return {layer: f"stage{i}" for i, (_, layer) in enumerate(sorted(last.items()), start=1)}
