@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from sslzoo.data import decode
-from sslzoo.data.source import Source, fold, uniform
+from sslzoo.data.keys import fold, uniform
+from sslzoo.data.source import Source
 from sslzoo.errors import UserError
 
 # Photographs only: no diagrams, text, microscopy. motorcycle_right is left out because it shows

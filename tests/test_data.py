@@ -1,0 +1,621 @@
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sslzoo import data
+from sslzoo.data import decode, folder
+from sslzoo.data.keys import keys
+from sslzoo.data.photos import Photos
+from sslzoo.errors import UserError
+
+SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data"
+
+
+def picture(height, width, seed=0):
+    """A smooth colour picture (H, W, 3) uint8: one that survives JPEG and resizing."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8))
+    return np.asarray(small.resize((width, height), Image.BICUBIC))
+
+
+def save(path, array, **kwargs):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, **kwargs)
+    return path
+
+
+def jpegs(root, count, shape=(40, 50)):
+    for i in range(count):
+        save(root / f"{i:03d}.jpg", picture(*shape, seed=i), quality=95)
+    return str(root)
+
+
+def whole(source, index=0):
+    return source.read(index).numpy()
+
+
+def elements(source, **kwargs):
+    return list(source.examples(**kwargs).as_numpy_iterator())
+
+
+def same(a, b):
+    return len(a) == len(b) and all(
+        x.keys() == y.keys() and all(np.array_equal(x[k], y[k]) for k in x)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def npz(path, **arrays):
+    np.savez(path, **arrays)
+    return str(path)
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    rng = np.random.default_rng(0)
+    return npz(
+        tmp_path / "a.npz",
+        x_train=rng.integers(0, 256, (20, 8, 10, 3), np.uint8),
+        y_train=np.arange(20) % 3,
+        x_test=rng.integers(0, 256, (5, 8, 10), np.uint8),
+        y_test=np.zeros((5, 1), np.uint8),
+        class_names=np.array(["ant", "bee", "cat"]),
+    )
+
+
+@pytest.fixture(scope="session")
+def tfds_dir(tmp_path_factory):
+    """A tiny dataset in both file formats, prepared here: nothing is downloaded."""
+    import tensorflow_datasets as tfds
+
+    class SslzooTiny(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                "label": tfds.features.ClassLabel(names=["even", "odd"]),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._examples(70), "validation": self._examples(4)}
+
+        def _examples(self, count):
+            for i in range(count):
+                yield i, {"image": np.full((20, 24, 3), 3 * i, np.uint8), "label": i % 2}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    root = tmp_path_factory.mktemp("tfds")
+    for form in ("array_record", "tfrecord"):
+        SslzooTiny(data_dir=str(root / form), file_format=form).download_and_prepare()
+    return root
+
+
+# === Every element is a pure function of (seed, epoch, index) ===
+
+
+@pytest.fixture(params=["photos", "npz", "folder", "tfds"])
+def source(request, tmp_path, arrays, tfds_dir):
+    if request.param == "photos":
+        return data.load("photos", resize=40)
+    if request.param == "npz":
+        return data.load(arrays, resize=36)
+    if request.param == "tfds":
+        return data.load("tfds:sslzoo_tiny", data_dir=str(tfds_dir / "array_record"), resize=36)
+    return data.load(jpegs(tmp_path / "f", 14), resize=36)
+
+
+def test_an_example_is_pure_and_a_restart_sees_the_same(source):
+    size = min(source.size, 70)
+    options = {"seed": 3, "crop": 32, "epoch_size": size - 1, "stop": 2 * size}
+    once = elements(source, **options)
+    assert len(once) == 2 * size
+    assert same(once, elements(source, **options, parallel=1))
+    assert same(once[size + 2 :], elements(source, **options, start=size + 2))
+    assert len(source) == source.size
+    for element in once:
+        assert element.keys() == {"image", "index", "seed"}
+        assert element["image"].shape == (32, 32, 3)
+        assert element["image"].dtype == np.float32
+        assert element["image"].min() >= 0
+        assert element["image"].max() <= 1
+        assert (element["index"].dtype, element["index"].shape) == (np.int64, ())
+        assert (element["seed"].dtype, element["seed"].shape) == (np.int32, (2,))
+    assert source.examples(**options).element_spec["image"].shape == (32, 32, 3)
+    assert source.examples(**options).cardinality() == 2 * size
+
+
+def test_without_shuffle_the_order_is_the_index_and_the_crop_is_the_centre(source):
+    got = elements(source, crop=20, shuffle=False, stop=4)
+    assert [element["index"] for element in got] == [0, 1, 2, 3]
+    for element in got:
+        image = whole(source, element["index"])
+        top, left = (image.shape[0] - 19) // 2, (image.shape[1] - 19) // 2
+        centre = image[top : top + 20, left : left + 20]
+        np.testing.assert_allclose(element["image"], centre, atol=0.02)
+
+
+def test_no_crop_gives_the_whole_image(source):
+    for element in elements(source, stop=3):
+        np.testing.assert_allclose(element["image"], whole(source, element["index"]), atol=1e-6)
+
+
+def test_labels_only_where_asked_for(arrays, tfds_dir, tmp_path):
+    for i in range(4):
+        save(tmp_path / "c" / ("ab"[i % 2] + "_class") / f"{i}.png", picture(9, 9, i))
+    records = {"data_dir": str(tfds_dir / "array_record")}
+    folders = str(tmp_path / "c")
+    for spec, options in ("photos", {}), (arrays, {}), (folders, {}), ("tfds:sslzoo_tiny", records):
+        plain = data.load(spec, **options)
+        assert plain.class_names is None
+        assert plain.labels is None
+        assert "label" not in plain.examples().element_spec
+        labelled = data.load(spec, labels=True, **options)
+        for element in elements(labelled, stop=3):
+            assert element["label"].dtype == np.int64
+            assert 0 <= element["label"] < len(labelled.class_names)
+
+
+@settings(max_examples=25, deadline=None)
+@given(size=st.integers(1, 300), seed=st.integers(-(2**63), 2**63 - 1), epoch=st.integers(0, 10**6))
+def test_an_epoch_is_a_permutation(size, seed, epoch):
+    position = tf.range(epoch * size, (epoch + 1) * size, dtype=tf.int64)
+    key = keys(position, seed, size, size, True)
+    assert sorted(key["index"].numpy()) == list(range(size))
+    assert len(np.unique(key["seed"].numpy(), axis=0)) == size
+    assert key["place"].numpy().min() >= 0
+    assert key["place"].numpy().max() < 1
+
+
+def test_epochs_and_seeds_differ_and_neighbours_are_unrelated():
+    size = 1000
+    runs = [
+        keys(tf.range(epoch * size, (epoch + 1) * size, dtype=tf.int64), seed, size, size, True)
+        for seed, epoch in [(0, 0), (0, 1), (1, 0), (1, 1)]
+    ]
+    orders = [key["index"].numpy() for key in runs] + [np.arange(size)]
+    for i, order in enumerate(orders):
+        for other in orders[:i]:
+            assert np.mean(order == other) < 0.02
+            assert abs(np.corrcoef(order, other)[0, 1]) < 0.15
+    for key in runs:
+        seeds = key["seed"].numpy()[np.argsort(key["index"])].astype(np.float64)  # by index
+        numbers = np.concatenate([seeds / 2**32 + 0.5, key["place"].numpy()], 1)
+        assert np.abs(numbers.mean(0) - 0.5).max() < 0.05
+        assert np.abs(numbers.std(0) - 12**-0.5).max() < 0.03
+        assert abs(np.corrcoef(seeds[1:, 0], seeds[:-1, 0])[0, 1]) < 0.15
+        assert np.abs(np.corrcoef(numbers.T) - np.eye(4)).max() < 0.15
+
+
+def test_chunks_do_not_matter(arrays):
+    source = data.load(arrays)
+    once = elements(source, crop=6)
+    source.chunk = 3
+    assert same(once, elements(source, crop=6))
+
+
+def test_the_numbers_are_pinned():
+    """A change of these would change every run that is to be resumed or repeated."""
+    key = keys(tf.constant([0, 1, 1000], tf.int64), 7, 100, 100, True)
+    assert key["index"].numpy().tolist() == [40, 27, 88]
+    assert key["seed"].numpy()[0].tolist() == [885241767, 14984789]
+
+
+# === Files of every kind ===
+
+
+def kinds():
+    colour = picture(48, 64)
+    image = Image.fromarray(colour)
+    palette = image.quantize(64)
+    alpha = image.convert("RGBA")
+    alpha.putalpha(77)
+    deep = (np.arange(48 * 64).reshape(48, 64) * 21).astype(np.uint16)
+    grey = np.asarray(image.convert("L"))
+    grey3 = np.repeat(grey[..., None], 3, -1)
+    flat = palette.convert("RGB")
+    return {
+        "progressive.jpg": (image, {"progressive": True, "quality": 95}, colour),
+        "cmyk.jpg": (image.convert("CMYK"), {"quality": 95}, colour),
+        "grey.jpg": (image.convert("L"), {"quality": 95}, grey3),
+        "UPPER.JPEG": (image, {"format": "JPEG", "quality": 95}, colour),
+        "plain.png": (image, {}, colour),
+        "alpha.png": (alpha, {}, colour),
+        "grey_alpha.png": (image.convert("LA"), {}, grey3),
+        "palette.png": (palette, {}, flat),
+        "palette_alpha.png": (palette, {"transparency": 0}, flat),
+        "deep.png": (Image.fromarray(deep), {}, np.repeat(deep[..., None] >> 8, 3, -1)),
+        "plain.bmp": (image, {}, colour),
+        "grey.bmp": (image.convert("L"), {}, grey3),
+        "alpha.bmp": (alpha, {}, colour),
+        "palette.bmp": (palette, {}, flat),
+        "plain.gif": (palette, {}, flat),
+        "moving.gif": (
+            palette,
+            {"save_all": True, "append_images": [Image.fromarray(255 - colour).quantize(8)] * 2},
+            flat,
+        ),
+        "wrongly_named.png": (image, {"format": "JPEG", "quality": 95}, colour),
+    }
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_every_kind_of_file_becomes_rgb(tmp_path, name):
+    image, options, expected = kinds()[name]
+    image.save(tmp_path / name, **options)
+    source = data.load(str(tmp_path))
+    expected = np.asarray(expected) / 255
+    lossy = name.endswith(("jpg", "JPEG")) or name.startswith("wrongly")
+    assert np.abs(whole(source) - expected).mean() < (0.02 if lossy else 1e-6)
+    crop = elements(source, crop=30, shuffle=False)[0]["image"]
+    assert np.abs(crop - expected[9:39, 17:47]).mean() < (0.02 if lossy else 1e-6)
+    small = elements(data.load(str(tmp_path), resize=24), crop=16, shuffle=False)[0]["image"]
+    reference = tf.image.resize(expected, [24, 32], antialias=True)[4:20, 8:24]
+    assert np.abs(small - reference).mean() < 0.02
+
+
+@pytest.mark.parametrize("shape", [(97, 131), (300, 203), (512, 520), (900, 1100)])
+@pytest.mark.parametrize("crop", [0, 33, 64])
+def test_fused_decode_is_decode_then_resize_then_crop(tmp_path, shape, crop):
+    path = save(tmp_path / "a.jpg", picture(*shape), quality=95)
+    data_ = tf.io.read_file(str(path))
+    full = tf.io.decode_jpeg(data_, channels=3, dct_method="INTEGER_FAST")
+    for place in ([0.0, 0.999], [0.5, 0.5], [0.31, 0.0]):
+        place = tf.constant(place)
+        for resize in (0, 64, 100, 128):
+            fused = decode.decode(data_, place, resize, crop)
+            stepwise = decode.fit(full, place, resize, crop)
+            assert fused.shape == stepwise.shape
+            # At 1/1 size the two are the same but for chroma at the window's edge.
+            shrunk = resize and min(shape) >= 2 * resize
+            assert np.abs(fused - stepwise).mean() < (0.02 if shrunk else 0.002)
+            if resize and not crop:
+                size = [round(n * resize / min(shape)) for n in shape]
+                reference = tf.image.resize(full, size, antialias=True) / 255
+                np.testing.assert_allclose(stepwise, reference, atol=1e-5)
+
+
+# === Bad files ===
+
+
+def spoil(path, how):
+    good = path.read_bytes()
+    path.write_bytes({"empty": b"", "text": b"not an image", "cut": good[: len(good) // 2]}[how])
+
+
+@pytest.mark.parametrize(
+    ("how", "crop", "at"), [("empty", 0, 0), ("text", 24, 4), ("cut", 24, 9), ("cut", 0, 5)]
+)
+def test_a_bad_file_is_replaced_by_the_next(tmp_path, caplog, how, crop, at):
+    root = jpegs(tmp_path / "f", 11)
+    names = folder.list_images(root)
+    train = folder.held_out(names, "train")
+    spoil(tmp_path / "f" / train[at], how)
+    source = data.load(root, resize=32)
+    got = elements(source, crop=crop, shuffle=False, stop=20)
+    expected = [(i + 1 if i == at else i) % 10 for i in range(10)] * 2
+    assert [element["index"] for element in got] == expected
+    follower = data.load(root, resize=32).examples(crop=crop, shuffle=False, start=(at + 1) % 10)
+    follower = next(follower.as_numpy_iterator())
+    np.testing.assert_array_equal(got[at]["image"], follower["image"])
+    assert caplog.text.count(train[at]) == 1
+    assert source.failure is None
+
+
+def test_bad_neighbours_among_shuffled_epochs(tmp_path):
+    root = jpegs(tmp_path / "f", 223, (16, 16))
+    train = folder.held_out(folder.list_images(root), "train")  # 201 files: two may be bad
+    for at in (50, 51):
+        spoil(tmp_path / "f" / train[at], "text")
+    source = data.load(root)
+    got = elements(source, crop=12, seed=5, stop=402)
+    for epoch in (got[:201], got[201:]):
+        indices = sorted(element["index"] for element in epoch)
+        assert indices == sorted([*range(50), 52, 52, *range(52, 201)])
+    assert same(got[100:], elements(data.load(root), crop=12, seed=5, stop=402, start=100))
+
+
+def test_too_many_bad_files_stop_the_run(tmp_path):
+    root = jpegs(tmp_path / "f", 11)
+    train = folder.held_out(folder.list_images(root), "train")
+    spoil(tmp_path / "f" / train[2], "text")
+    spoil(tmp_path / "f" / train[7], "empty")
+    source = data.load(root)
+    line = r"2 of 10 images cannot be decoded \(more than 1 %\): "
+    with pytest.raises(tf.errors.OpError, match=line):
+        elements(source)
+    assert isinstance(source.failure, UserError)
+    assert train[2] in str(source.failure)
+    assert train[7] in str(source.failure)
+
+
+def test_nothing_decodable(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no")
+    source = data.load(str(tmp_path))
+    with pytest.raises(tf.errors.OpError, match="1 of 1 images cannot be decoded"):
+        elements(source)
+    assert source.failure is not None
+
+
+def test_labels_are_those_of_the_replacement(tmp_path):
+    for i in range(11):
+        save(tmp_path / f"class{i:02d}" / "x.png", picture(9, 9, i))
+    source = data.load(str(tmp_path), labels=True)
+    spoil(tmp_path / source.name(3), "text")
+    third = elements(source, shuffle=False)[3]
+    assert source.class_names[third["label"]] in source.name(4)
+
+
+# === Folders ===
+
+
+def test_folder_order_other_files_and_hidden_ones(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for name in ("b/2.PNG", "a/deep/er/1.bmp", "z.Gif", ".hidden/no.png", ".no.png"):
+        save(tmp_path / name, picture(8, 8))
+    for name in ("readme.txt", "notes.TXT", "LICENSE"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)  # a loop
+    assert folder.list_images(tmp_path) == ["a/deep/er/1.bmp", "b/2.PNG", "z.Gif"]
+    assert "3 files are no images and left out: 2 .txt, 1 no extension" in caplog.text
+    assert "hidden" not in caplog.text
+
+
+@given(st.sets(st.text("abc/é", min_size=1, max_size=9), min_size=2, max_size=60))
+def test_the_held_out_tenth(names):
+    paths = sorted(names)
+    train, test = (folder.held_out(paths, split) for split in ("train", "test"))
+    assert sorted(train + test) == paths
+    assert len(test) == max(len(paths) // 10, 1)
+    assert folder.held_out(paths[::-1], "test") == test
+
+
+def test_parts_of_a_folder(tmp_path):
+    for part, classes in ("train", "xyz"), ("val", "yz"), ("test", "z"):
+        for name in classes:
+            save(tmp_path / part / name / "1.png", picture(8, 8))
+    train, test = (data.load(str(tmp_path), s, labels=True) for s in ("train", "test"))
+    assert train.class_names == test.class_names == ["x", "y", "z"]
+    assert [e["label"] for e in elements(train, shuffle=False)] == [0, 1, 2]
+    assert [e["label"] for e in elements(test, shuffle=False)] == [1, 2]
+
+
+def test_train_may_be_a_class(tmp_path):
+    for name in ("bus", "train"):
+        for i in range(6):
+            save(tmp_path / name / f"{i}.png", picture(8, 8))
+    source = data.load(str(tmp_path), labels=True)
+    assert source.class_names == ["bus", "train"]
+    assert source.size + data.load(str(tmp_path), "test").size == 12
+
+
+def test_labels_are_those_of_tfds_image_folder(tmp_path):
+    import tensorflow_datasets as tfds
+
+    for part in ("train", "test"):
+        for name in ("dog", "Cat", "élan"):
+            save(tmp_path / part / name / "1.jpg", picture(8, 8))
+    theirs = tfds.ImageFolder(str(tmp_path)).info
+    ours = data.load(str(tmp_path), labels=True)
+    assert ours.class_names == theirs.features["label"].names
+    assert ours.size == theirs.splits["train"].num_examples
+
+
+# === The built-in photographs ===
+
+
+def test_photos_are_equally_present_and_their_splits_share_no_pixel():
+    splits = {split: data.load("photos", split, labels=True) for split in ("train", "test")}
+    seen = {}
+    for split, source in splits.items():
+        assert source.size == {"train": 3000, "test": 600}[split]
+        boxes = source.fetch(tf.range(source.size, dtype=tf.int64)).numpy()
+        photo, top, left, side = boxes.T
+        assert len(set(np.bincount(photo))) == 1
+        np.testing.assert_array_equal(photo, source.labels)
+        assert len(np.unique(boxes, axis=0)) > 0.99 * source.size
+        mask = seen[split] = np.zeros(source._stack.shape[:3], bool)
+        for p, y, x, s in zip(photo, top, left, side, strict=True):
+            assert s >= source.smallest()[0]
+            mask[p, y : y + s, x : x + s] = True
+        inside = source._stack.numpy().any(-1)  # the padding of the stack is black
+        assert inside[mask].mean() > 0.95
+    assert not (seen["train"] & seen["test"]).any()
+    assert "astronaut" in splits["train"].class_names
+
+
+def test_regions_are_disjoint_and_fill_the_photograph():
+    from sslzoo.data.photos import region
+
+    for shape in ((7, 9), (9, 7), (8, 8), (301, 300)):
+        count = np.zeros(shape, int)
+        for split in ("train", "test"):
+            top, left, height, width = region(shape, split)
+            count[top : top + height, left : left + width] += 1
+        assert (count == 1).all()
+
+
+def test_photos_without_scikit_image(tmp_path):
+    with pytest.raises(UserError, match=r"expects the photographs.* Received: none of them in"):
+        Photos("train", 0, False, folder=tmp_path)
+    save(tmp_path / "coffee.png", picture(90, 80))
+    assert Photos("train", 0, True, folder=tmp_path).class_names == ["coffee"]
+
+
+def test_photos_do_not_import_heavy_packages():
+    code = (
+        "import sys; from sslzoo import data; data.load('photos'); "
+        "sys.exit(', '.join({'skimage', 'tensorflow_datasets'} & set(sys.modules)) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# === Arrays ===
+
+
+def test_npz(arrays):
+    source = data.load(arrays, labels=True)
+    with np.load(arrays) as file:
+        for element in elements(source):
+            i = element["index"]
+            np.testing.assert_allclose(element["image"], file["x_train"][i] / 255, atol=1e-6)
+            assert element["label"] == file["y_train"][i]
+        grey = whole(data.load(arrays, "test"), 2)
+        np.testing.assert_allclose(
+            grey, file["x_test"][2][..., None].repeat(3, -1) / 255, atol=1e-6
+        )
+    assert source.class_names == ["ant", "bee", "cat"]
+
+
+def test_npz_crops_are_windows_of_the_image(arrays):
+    for element in elements(data.load(arrays), crop=6):
+        image = whole(data.load(arrays), element["index"])
+        windows = np.lib.stride_tricks.sliding_window_view(image, (6, 6, 3))[:, :, 0]
+        assert (windows == element["image"]).all((-1, -2, -3)).any()
+
+
+X = np.zeros((4, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("content", "labels", "message"),
+    [
+        ({"x_test": X}, False, "without x_train"),
+        ({"x_train": X.astype(np.float32)}, False, r"uint8. Received: \(4, 8, 8, 3\) float32"),
+        ({"x_train": X[..., :2]}, False, r"Received: \(4, 8, 8, 2\)"),
+        ({"x_train": X[:0]}, False, r"at least one image. Received: \(0, 8, 8, 3\)"),
+        ({"x_train": np.array([X, None], object)}, False, "pickle"),
+        ({"x_train": X}, True, "Received: only x_train"),
+        ({"x_train": X, "y_train": np.arange(3)}, True, r"labels as there are images, 4.*\(3,\)"),
+        ({"x_train": X, "y_train": np.zeros(4)}, True, "integers.*float64"),
+        ({"x_train": X, "y_train": np.arange(4) - 1}, True, "least value -1"),
+        (
+            {"x_train": X, "y_train": np.arange(4), "class_names": np.array(["a"])},
+            True,
+            "Received: 1 class_names",
+        ),
+    ],
+)
+def test_npz_errors(tmp_path, content, labels, message):
+    spec = npz(tmp_path / "a.npz", **content)
+    with pytest.raises(UserError, match=message):
+        data.load(spec, labels=labels)
+
+
+def test_npz_damaged(tmp_path):
+    path = pathlib.Path(npz(tmp_path / "a.npz", x_train=np.random.default_rng(0).bytes(999)))
+    content = path.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+    for damaged in (b"", b"text", content[:-300], flipped):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"a\.npz: expected a NumPy .npz archive"):
+            data.load(str(path))
+
+
+# === Records ===
+
+
+def test_tfds_records(tfds_dir):
+    options = {"data_dir": str(tfds_dir / "array_record"), "labels": True}
+    source = data.load("tfds:sslzoo_tiny", **options)
+    assert (source.size, source.class_names) == (70, ["even", "odd"])
+    assert data.load("tfds:sslzoo_tiny", "test", **options).size == 4  # its validation split
+    values = set()
+    for element in elements(source):
+        value = round(element["image"].max() * 255) // 3
+        assert element["label"] == value % 2
+        values.add(value)
+    assert values == set(range(70))
+
+
+def test_tfds_bad_record_is_replaced(tfds_dir):
+    source = data.load("tfds:sslzoo_tiny", data_dir=str(tfds_dir / "array_record"))
+
+    class Broken:
+        def __getitems__(self, index):
+            if 7 in index:
+                raise OSError("bad sector")
+            return good.__getitems__(index)
+
+    good, source._data = source._data, Broken()
+    got = elements(source, crop=16, shuffle=False)
+    assert [e["index"] for e in got] == [*range(7), 8, *range(8, 70)]
+
+
+def test_tfds_errors(tfds_dir, tmp_path):
+    cases = {
+        (
+            str(tfds_dir / "tfrecord"),
+            "sslzoo_tiny",
+        ): "tfds convert_format --dataset_dir=.*tfrecord f",
+        (str(tmp_path), "sslzoo_tiny"): "file_format='array_record'.*download_and_prepare.*nothing",
+        (str(tmp_path), "no_such_set"): "Received: no_such_set, unknown",
+    }
+    for (where, name), message in cases.items():
+        with pytest.raises(UserError, match=message):
+            data.load(f"tfds:{name}", data_dir=where)
+
+
+# === Errors before training ===
+
+
+def test_wrong_specs(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    kinds = "expected photos, a folder of images, a name.npz file, or tfds:NAME"
+    cases = {
+        ("imagenet", "train"): f"{kinds}.*'imagenet', not there",
+        ("", "train"): kinds,
+        (str(tmp_path / "a.txt"), "train"): "another kind of file",
+        (str(tmp_path), "train"): "expected images for the train split.*Received: none in",
+        (str(tmp_path / "no.npz"), "train"): "not there",
+        ("photos", "validation"): "split: expected train or test. Received: validation",
+    }
+    for (spec, split), message in cases.items():
+        with pytest.raises(UserError, match=message):
+            data.load(spec, split)
+
+
+def test_flat_folder_has_no_labels(tmp_path):
+    with pytest.raises(UserError, match=r"one sub-folder per class. Received: 000.jpg"):
+        data.load(jpegs(tmp_path, 1), labels=True)
+
+
+def test_images_too_small_for_the_crop(tmp_path, arrays):
+    jpegs(tmp_path / "f", 30)
+    save(tmp_path / "f" / "small.png", picture(33, 70))
+    source = data.load(str(tmp_path / "f"))
+    with pytest.raises(UserError, match=r"36 x 36 pixels.*Received: .*small.png of 33 x 70"):
+        source.examples(crop=36)
+    source.examples(crop=33)
+    with pytest.raises(UserError, match="images of 8 x 10"):
+        data.load(arrays).examples(crop=9)
+    with pytest.raises(UserError, match="a crop of 96 x 96 from coins"):
+        data.load("photos").examples(crop=97)
+    with pytest.raises(UserError, match=r"--resize must be at least .* 9 .*Received: --resize=8"):
+        data.load(arrays, resize=8).examples(crop=9)
+    with pytest.raises(UserError, match=r"expected a side in pixels, or 0. Received: -1"):
+        data.load(arrays, resize=-1)
+    with pytest.raises(UserError, match=r"between 1 and 20 examples.*Received: 0"):
+        data.load(arrays).examples(epoch_size=0)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real images at {SHARED}")
+def test_real_photographs():
+    source = data.load(str(SHARED / "photos" / "images"), resize=96)
+    images = np.stack([e["image"] for e in elements(source, crop=96, stop=40)])
+    assert 0.2 < images.mean() < 0.7
+    assert images.std() > 0.15
+    assert source._bad == set()
