@@ -150,8 +150,14 @@ def test_files_of_many_sizes_are_cropped_to_the_centred_square_and_resized(serve
 
 @pytest.mark.parametrize(
     "bad",
-    [b"", b"words", encode(pixels(9, 9), "GIF"), encode(pixels(9, 9), "BMP")]
-    + [encode(pixels(32, 32))[:200], encode(pixels(32, 32), "JPEG")[:-300]],
+    [
+        b"",
+        b"words",
+        encode(pixels(9, 9), "GIF"),
+        encode(pixels(9, 9), "BMP"),
+        encode(pixels(32, 32))[:200],
+        encode(pixels(32, 32), "JPEG")[:-300],
+    ],
     ids=["empty", "text", "gif", "bmp", "cut png", "cut jpeg"],
 )
 def test_a_bad_file_costs_its_own_request_only(served, bad):
@@ -175,7 +181,8 @@ def test_card_tells_facts_and_keeps_the_callers_words(encoder, folder):
     assert card["parameters"] == encoder.count_params()
     assert card["output_shape"] == [None, None, None, 6]
     on_disk = {f"1/{name}" for name in export.sha256(folder)}
-    assert on_disk == card["files"].keys() and "1/saved_model.pb" in on_disk
+    assert on_disk == card["files"].keys()
+    assert "1/saved_model.pb" in on_disk
 
 
 def test_encoder_file_is_the_encoder_and_stays_trainable(encoder, folder):

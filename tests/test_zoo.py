@@ -63,7 +63,7 @@ def test_names_are_no_paths(root, name):
 
 
 def test_unknown_name_lists_the_known(root):
-    with pytest.raises(UserError, match="known: bear, lion. Received: 'wolf'"):
+    with pytest.raises(UserError, match=r"known: bear, lion. Received: 'wolf'"):
         zoo.encoder("wolf", root)
 
 
@@ -91,7 +91,7 @@ def test_a_copy_made_through_the_link_is_checked_too(exported, tmp_path):
     zoo.encoder("bear", root)
     with open(root / "bear" / "encoder.keras", "ab") as file:
         file.write(b"x")
-    with pytest.raises(UserError, match="encoder.keras"):
+    with pytest.raises(UserError, match=r"encoder.keras"):
         zoo.encoder("bear", root)
 
 

@@ -66,7 +66,7 @@ def linear(
     Args:
         encoder: functional model, (B, H, W, 3) in [0, 1] -> (B, h, w, C); it is not changed.
         train, test: finite `tf.data.Dataset`s of {"image": (H, W, 3), "label": ()}, all images of
-            one size, or pairs of arrays (images (N, H, W, 3) uint8 or float in [0, 1], labels (N,)).
+            one size; or pairs of arrays: (N, H, W, 3) uint8 or float in [0, 1], labels (N,).
         seed: of the random twin, and of the split that chooses C among the training labels.
     """
     train, test = _dataset(train, "train"), _dataset(test, "test")
