@@ -115,8 +115,8 @@ def _check(name, value, allowed):
 def small(widths=(32, 64, 128, 128, 128), strides=(1, 2, 2, 2, 1)):
     """Five 3x3 convolutions with batch norm, for two CPU cores and images of 32 to 96 pixels.
 
-    32 pixels end at 4x4, a tile of 12 at 2x2. Strides instead of pooling: the gradient of
-    max-pooling at full resolution costs more than the convolutions.
+    32 pixels end at 4x4, a tile of 12 at 2x2. Downsampled by strides: a max-pool would need four
+    times the convolution's outputs.
     """
     if len(strides) != len(widths) or not widths:
         raise UserError(f"Expected one stride per width. Received: {widths} and {strides}")
