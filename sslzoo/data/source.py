@@ -81,6 +81,7 @@ class Source:
         raw = tf.nest.map_structure(lambda x: x[0], self.fetch(index[None]))
         return self.open(raw, tf.constant([0.5, 0.5]), 0)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert here, and it takes seconds
     def examples(
         self,
         *,
