@@ -6,10 +6,13 @@ import json
 import keras
 import numpy as np
 import pytest
+import scipy.special
 import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
 
 from sslzoo import probes
 from sslzoo.errors import UserError
+from sslzoo.probes import logistic
 
 module = importlib.import_module("sslzoo.probes.linear")
 
@@ -94,30 +97,29 @@ def test_c_is_the_best_on_the_held_out_labels():
     rng = np.random.default_rng(0)
     y = np.arange(400) % 2
     noise = np.float32(rng.normal(size=(400, 20)))
-    signal = noise * 0.1 + 3 * noise[:, :1] + 0.3 * np.eye(2, 20)[y]
-    strengths = {}
-    for name, x in (("noise", noise), ("signal", np.float32(signal))):
-        x -= x.mean(0)
-        x /= x.std(0)
-        strengths[name] = module._choose(x, y, 0).C * 20
-    assert strengths["signal"] > strengths["noise"]
-    assert set(strengths.values()) <= set(module.PATH)
+    signal = np.float32(noise * 0.1 + 3 * noise[:, :1] + 0.3 * np.eye(2, 20)[y])
+    noise, signal = (module._fit("stage1", x, y, x, y, 0)["C"] * 20 for x in (noise, signal))
+    assert signal > noise
+    assert {signal, noise} <= set(module.PATH)
 
 
-def test_is_the_regularised_optimum():
-    """Against the same problem solved cold, in float64 and to a tight tolerance."""
-    from sklearn.linear_model import LogisticRegression
-
+@pytest.mark.parametrize("dims", [40, 300, 900])
+def test_finds_the_optimum_that_scikit_learn_finds(dims, monkeypatch):
+    """In both spaces (n = 300), against float64 and a tight tolerance."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 300)
-    x = np.float32(rng.normal(size=(300, 40)) + 0.4 * np.eye(40)[y])
-    x_test = np.float32(rng.normal(size=(2000, 40)) + 0.4 * np.eye(40)[rng.integers(0, 3, 2000)])
-    exact = (x - x.mean(0)) / x.std(0), (x_test - x.mean(0)) / x.std(0)
-    labels = LogisticRegression(C=1.0).fit(exact[0], y).predict(exact[1])
-    row = module._fit("stage1", x, y, x_test, labels, seed=0)
-    tight = LogisticRegression(C=row["C"], tol=1e-8, max_iter=5000)
-    expected = tight.fit(np.float64(exact[0]), y).score(np.float64(exact[1]), labels)
-    assert abs(row["accuracy"] - expected) < 0.01
+    x = rng.normal(size=(300, dims)) @ rng.normal(size=(dims, dims)) + 5 * np.eye(3, dims)[y]
+    x = np.float32((x - x.mean(0)) / x.std(0))
+    ours = module._standardise(x, 0 * x[0], 0 * x[0] + 1)
+    monkeypatch.setattr(logistic, "TOLERANCE", 1e-7)
+    targets = np.eye(3, dtype=np.float32)[y]
+    for strength in (0.25 / dims, 16 / dims):
+        plane, _ = logistic.weights(ours, logistic.gram(ours), targets, strength)
+        reference = LogisticRegression(C=strength, tol=1e-8, max_iter=5000).fit(np.float64(x), y)
+        error = np.abs(plane[:-1].T - reference.coef_).max()
+        assert error < 0.01 * np.abs(reference.coef_).max()
+        probabilities = scipy.special.softmax(ours @ plane, axis=1)
+        np.testing.assert_allclose(probabilities, reference.predict_proba(x), atol=2e-3)
 
 
 def test_random_twin_is_the_same_architecture_with_other_weights():
