@@ -24,6 +24,7 @@ import keras
 import tensorflow as tf
 
 import sslzoo
+from sslzoo import encoders
 from sslzoo.errors import UserError
 
 ENCODER = "assets.extra/encoder.keras"  # Serving and tf.saved_model ignore what lies there
@@ -86,18 +87,11 @@ def _check(encoder, image_size):
         raise UserError(
             f"An encoder ends in a feature map (B, h, w, C). Received: {encoder.output_shape}"
         )
-    if not stages(encoder):
+    if not encoders.stages(encoder):
         raise UserError(
             "An encoder has layers named stage1, stage2, ... Received: "
             + ", ".join(layer.name for layer in encoder.layers)
         )
-
-
-def stages(encoder):
-    """Names of the stages, in order."""
-    names = {layer.name for layer in encoder.layers}
-    numbers = range(1, len(names) + 1)
-    return [f"stage{n}" for n in numbers if f"stage{n}" in names]
 
 
 def _write_version(encoder, folder, image_size):
@@ -107,7 +101,7 @@ def _write_version(encoder, folder, image_size):
     # under a distribution strategy turns into one with plain variables.
     loaded = keras.saving.load_model(folder / ENCODER, compile=False, safe_mode=True)
     taps = keras.Model(
-        loaded.input, {name: loaded.get_layer(name).output for name in stages(loaded)}
+        loaded.input, {name: loaded.get_layer(name).output for name in encoders.stages(loaded)}
     )
 
     def embed(images):  # (N, H, W, 3) -> (N, C)
@@ -166,7 +160,9 @@ def _facts(encoder, built, version, image_size):
         "tensorflow_version": tf.__version__,
         "input_shape": encoder.input_shape,
         "output_shape": encoder.output_shape,
-        "stages": {name: encoder.get_layer(name).output.shape[-1] for name in stages(encoder)},
+        "stages": {
+            name: encoder.get_layer(name).output.shape[-1] for name in encoders.stages(encoder)
+        },
         "parameters": encoder.count_params(),
         "image_size": image_size,
         "files": {f"{version}/{name}": digest for name, digest in sha256(built).items()},

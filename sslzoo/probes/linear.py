@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from sslzoo import encoders
 from sslzoo.errors import UserError
 from sslzoo.probes import logistic
 
@@ -67,9 +68,9 @@ def linear(
         seed: of the random twin, and of the split that chooses C among the training labels.
     """
     train, test = _dataset(train, "train"), _dataset(test, "test")
-    encoders = [encoder, random_twin(encoder, seed)] if random_init else [encoder]
+    models = [encoder, random_twin(encoder, seed)] if random_init else [encoder]
     fits = []
-    for model in encoders:
+    for model in models:
         x, y = _features(model, train, max_features, batch_size)
         x_test, y_test = _features(model, test, max_features, batch_size)
         _check_labels(y, y_test)
@@ -135,8 +136,7 @@ def _features(encoder, data, max_features, batch_size):
 
 def _taps(encoder, shape, max_features):
     """Model (B, H, W, 3) -> {stage: (B, g * g * C)}, pooled in the graph to bound the memory."""
-    names = {layer.name for layer in encoder.layers}
-    names = [f"stage{n}" for n in range(1, len(names) + 1) if f"stage{n}" in names]
+    names = encoders.stages(encoder)
     inside = keras.Model(encoder.input, {name: encoder.get_layer(name).output for name in names})
     images = keras.Input(shape)
     pooled = {}
