@@ -3,7 +3,7 @@
 import os
 
 # TensorFlow reads these when it is first imported; what the environment says already wins.
-# A training step on a CPU is 2 to 4 times faster with the first two (tools/bench_encoders.py):
+# A jigsaw step on two AVX2 cores took 0.44 s with the first two and 1.87 s without them:
 # oneDNN's convolutions are off by default on CPUs without AVX-512 VNNI, and the default allocator
 # gives large tensors back to the system after each op, so that every page comes anew.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

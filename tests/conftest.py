@@ -40,7 +40,7 @@ def _seeded():
 
 
 def tiny_encoder():
-    """Two stages, 8 channels, no BatchNorm: what replicas compute does not depend on their number."""
+    """Two stages, 8 channels; no BatchNorm, so that two replicas compute what one does."""
     images = keras.Input((None, None, 3))
     x = keras.layers.Rescaling(4.0, -2.0)(images)
     x = keras.layers.Conv2D(8, 3, 2, "same", activation="tanh", name="stage1")(x)

@@ -30,7 +30,8 @@ ALLOWED = {  # part -> what it may import of ours
     "pretexts": BOTTOM | PUZZLE | {"pretexts"},
     "run": BOTTOM | {"data", "encoders", "export", "probes", "training"},
     "cli": BOTTOM | {"zoo"},
-    "recipes": BOTTOM | {"cli", "run", "training", "probes", "export", "data", "encoders", "pretexts"},
+    "recipes": BOTTOM
+    | {"cli", "run", "training", "probes", "export", "data", "encoders", "pretexts"},
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 

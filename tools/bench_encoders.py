@@ -1,10 +1,8 @@
 """Grouped convolutions and LRN, TensorFlow's against ours, in one run: trust the ratios.
 
     python tools/bench_encoders.py [--batch=72]      # about 30 s on 2 cores
-    TF_ENABLE_ONEDNN_OPTS=0 TF_CPU_ALLOCATOR_USE_BFC=false python tools/bench_encoders.py
 
-Also prints how fast `small` trains on 32x32 images. The second line is without what
-`sslzoo/__init__.py` sets.
+Also prints how fast `small` trains on 32x32 images.
 """
 
 import time
