@@ -1,4 +1,4 @@
-"""What every pretext promises; `pytest tests/test_contract.py --pretext=my.py:make` checks yours."""
+"""Promises of every pretext. `pytest tests/test_contract.py --pretext=my.py:make` checks yours."""
 
 import importlib.util
 import pathlib
