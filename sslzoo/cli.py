@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import logging as std_logging
+import os
 import pkgutil
 import re
 import sys
@@ -75,9 +77,7 @@ def parse(main, argv):
 
 def _guarded(function, argv):
     """Runs a command with errors as a person wants them; returns the exit code."""
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().setFormatter(None)
+    _show_our_log()
     try:
         function(argv)
     except UserError as error:
@@ -89,6 +89,18 @@ def _guarded(function, argv):
         sys.stderr.write("\ninterrupted; the same command resumes\n")
         return 130
     return 0
+
+
+def _show_our_log():
+    """Our log lines on the terminal, plain; of TensorFlow's and Keras' only the errors."""
+    ours = os.path.dirname(__file__)
+    absl_flags.FLAGS(sys.argv[:1])  # or absl warns that it logs before flags are parsed
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    handler = logging.get_absl_handler()
+    handler.setFormatter(None)
+    handler.addFilter(lambda r: r.pathname.startswith(ours) or r.levelno >= std_logging.ERROR)
+    std_logging.getLogger("tensorflow").setLevel("ERROR")
 
 
 def _command(argv):
