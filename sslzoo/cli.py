@@ -109,8 +109,7 @@ def _command(argv):
     ]
     if argv[1:2] == ["list"]:
         zoo = importlib.import_module("sslzoo.zoo")
-        for entry in zoo.list():
-            sys.stdout.write(f"{entry}\n")
+        sys.stdout.write("".join(f"{entry}\n" for entry in zoo.list()) or "the zoo is empty\n")
     elif argv[1:2] == ["train"] and argv[2:3] and argv[2] in names:
         main = importlib.import_module(f"sslzoo.recipes.{argv[2]}").main
         main(**parse(main, argv[2:]))

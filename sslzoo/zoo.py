@@ -23,6 +23,8 @@ from absl import logging
 from sslzoo import export
 from sslzoo.errors import UserError
 
+SCORES = ("accuracy", "random_accuracy")  # of a card's rows, one a stage
+
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
@@ -31,6 +33,17 @@ class Entry:
     name: str
     path: str
     card: dict
+
+    def __str__(self):
+        """One line: name, recipe, data, best stage beside the best of random init, size."""
+        card = self.card
+        rows, data = card.get("scores") or [], card.get("dataset") or {}
+        best = [max((row.get(key) or 0 for row in rows), default=0) for key in SCORES]
+        score = "not probed" if not rows else f"{best[0]:.1%} (random init {best[1]:.1%})"
+        folder = pathlib.Path(self.path, str(card["version"]))
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        about = f"{card.get('recipe', '?'):<16} {pathlib.Path(data.get('name', '?')).name:<20}"
+        return f"{self.name:<24} {about} {score:<28} {size / 1e6:.1f} MB"
 
 
 def list(root=None):
