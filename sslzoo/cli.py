@@ -24,10 +24,8 @@ def recipe(main):
 
     On each call the run is told its name and the values of all flags, and started.
     """
-    name = main.__module__.rsplit(".", 1)[-1]
+    name = os.path.basename(inspect.getfile(main)).removesuffix(".py")
     signature = inspect.signature(main)
-    if name == "__main__":
-        name = inspect.getmodule(main).__spec__.name.rsplit(".", 1)[-1]
 
     @functools.wraps(main)
     def started(*args, **kwargs):
