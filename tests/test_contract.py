@@ -12,6 +12,7 @@ from toy import UpsideDown
 
 from sslzoo import checkpoints, export
 from sslzoo.pretexts.jigsaw import Jigsaw
+from sslzoo.pretexts.rotation import Rotation
 
 CHANCE_TOLERANCE = 0.15
 
@@ -32,11 +33,15 @@ def jigsaw(encoder, **kwargs):
     return classify(Jigsaw(encoder, **geometry, dropout=0.0), **kwargs)
 
 
+def rotation(encoder, **kwargs):
+    return classify(Rotation(encoder, crop=16, fc=0), **kwargs)
+
+
 def toy(encoder, **kwargs):
     return classify(UpsideDown(encoder), **kwargs)
 
 
-MAKERS = {"toy": toy, "jigsaw": jigsaw}
+MAKERS = {"toy": toy, "jigsaw": jigsaw, "rotation": rotation}
 
 
 def pytest_generate_tests(metafunc):
