@@ -119,7 +119,7 @@ def _dataset(data, name):
 def _features(encoder, data, max_features, batch_size):
     """All stages in one pass: ({stage: (N, dims) float32}, labels (N,))."""
     model = _taps(encoder, data.element_spec["image"].shape, max_features)
-    call = tf.function(lambda images: model(images, training=False))
+    call = tf.function(lambda images: model(images, training=False), autograph=False)
     parts, labels = {}, []
     for batch in data.batch(batch_size).prefetch(1):
         images = tf.image.convert_image_dtype(batch["image"], tf.float32)
