@@ -42,7 +42,7 @@ def test_eight_turns_have_no_black_corner_and_two_eighths_are_a_quarter():
     turned = pretext.rotations(tf.constant(image)).numpy()
     np.testing.assert_array_equal(turned[2::2], [np.rot90(turned[0], k) for k in (1, 2, 3)])
     twice = small(crop=21, num_rotations=8).rotations(tf.constant(turned[1]))[1]
-    np.testing.assert_allclose(twice, turned[2][4:17, 4:17], atol=0.02)
+    np.testing.assert_allclose(twice, turned[2][4:17, 4:17], atol=0.04)  # bilinear
 
 
 # === 2. Labels ===
@@ -153,7 +153,7 @@ def test_impossible_settings_name_the_flag(settings, flag):
 
 
 def test_an_image_that_is_not_square_is_refused():
-    with pytest.raises(UserError, match="square.*Received: 16 x 20"):
+    with pytest.raises(UserError, match=r"square.*Received: 16 x 20"):
         small().rotations(tf.zeros((16, 20, 3)))
 
 
