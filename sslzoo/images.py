@@ -39,6 +39,46 @@ def standardize(image):
     return tf.where(flat, 0.0, (image - mean) / tf.where(flat, 1.0, std))
 
 
+def scale_to_rms(image, rms):
+    """Channels of mean 0, together of root mean square `rms`; a constant image to zeros."""
+    image = image - tf.reduce_mean(image, [0, 1])
+    now = tf.sqrt(tf.reduce_mean(tf.square(image)))
+    flat = now < 1e-4  # rounding: a tenth of the noise of `drop_colors`
+    return tf.where(flat, 0.0, image * (rms / tf.where(flat, 1.0, now)))
+
+
+def drop_colors(image, seed):
+    """One random channel of (H, W, 3), less its mean; noise of half a grey level in the others."""
+    channel_seed, noise_seed = split_seed(seed, 2)
+    kept = tf.one_hot(tf.random.stateless_uniform((), channel_seed, 0, 3, tf.int32), 3)
+    noise = tf.random.stateless_uniform(image.shape, noise_seed, -0.5, 0.5) / 255
+    return tf.where(kept > 0, image - tf.reduce_mean(image, [0, 1]), noise)
+
+
+def without_green_magenta(image):
+    """(H, W, 3) projected along (-1, 2, -1), the axis on which lenses fringe."""
+    axis = np.array([[-1.0, 2.0, -1.0]], np.float32)
+    return tf.tensordot(image, np.eye(3, dtype=np.float32) - axis.T @ axis / np.sum(axis**2), 1)
+
+
+def random_degrade(image, probability, seed):
+    """Sampled down and up again with the given probability, bilinear, without a prefilter.
+
+    A square of 96 x 96 pixels is left with 100 to 95^2, each number as likely as the others
+    (arXiv:1505.05192); other sizes in proportion.
+    """
+    chance_seed, size_seed = split_seed(seed, 2)
+    side = image.shape[0]
+    low, high = max(1, round(side * 10 / 96)) ** 2, (side - 1) ** 2
+    pixels = tf.random.stateless_uniform((), size_seed) * (high - low) + low
+    small = tf.cast(tf.sqrt(pixels), tf.int32)
+    return tf.cond(
+        tf.random.stateless_uniform((), chance_seed) < probability,
+        lambda: tf.image.resize(tf.image.resize(image, [small, small]), [side, side]),
+        lambda: image,
+    )
+
+
 def shift_channels(image, size, offsets):
     """Cuts a square window whose place differs from channel to channel.
 
