@@ -12,6 +12,7 @@ from toy import UpsideDown
 
 from sslzoo import checkpoints, export
 from sslzoo.pretexts.jigsaw import Jigsaw
+from sslzoo.pretexts.relative_patch import RelativePatch
 from sslzoo.pretexts.rotation import Rotation
 
 CHANCE_TOLERANCE = 0.15
@@ -37,11 +38,16 @@ def rotation(encoder, **kwargs):
     return classify(Rotation(encoder, crop=16, fc=0), **kwargs)
 
 
+def relative_patch(encoder, **kwargs):
+    geometry = {"crop": 40, "patch": 14, "gap": 5, "jitter": 4, "min_area": 0.9}
+    return classify(RelativePatch(encoder, **geometry, fc6=8, fc7=16, batch_norm=False), **kwargs)
+
+
 def toy(encoder, **kwargs):
     return classify(UpsideDown(encoder), **kwargs)
 
 
-MAKERS = {"toy": toy, "jigsaw": jigsaw, "rotation": rotation}
+MAKERS = {"toy": toy, "jigsaw": jigsaw, "rotation": rotation, "relative_patch": relative_patch}
 
 
 def pytest_generate_tests(metafunc):
