@@ -28,22 +28,34 @@ class Guard(keras.callbacks.Callback):
     def __init__(self, progress):
         super().__init__()
         self.progress = progress
+        self.tenth = max(1, progress.total // 10)
+        self.total = None  # of this epoch's losses so far
+        self.recent = []  # losses in the second half of the first tenth of the run
 
     def on_train_batch_end(self, batch, logs=None):
         self.progress.step += 1
-        step, loss = self.progress.step, logs["loss"]
-        broken = [name for name, value in logs.items() if not math.isfinite(value)]
+        step, broken = self.progress.step, [k for k, v in logs.items() if not math.isfinite(v)]
         if broken:
             raise UserError(
                 f"step {step}: expected a finite {broken[0]}; a lower --learning_rate or a longer "
                 f"--warmup_epochs usually helps. Received: {logs[broken[0]]}"
             )
+        if self.model.chance_loss and step <= self.tenth:
+            self.compare_with_chance(step, logs["loss"])
+
+    def compare_with_chance(self, step, mean):
+        """Keras reports the mean of the epoch so far; this step's loss is a difference of sums."""
+        done = (step - 1) % self.progress.per_epoch + 1
+        before = 0 if done == 1 else self.total
+        self.total = mean * done
+        if before is not None and step > self.tenth // 2:
+            self.recent.append(self.total - before)
         chance = self.model.chance_loss
-        if step == max(1, self.progress.total // 10) and chance and loss > 0.99 * chance:
+        if step == self.tenth and self.recent and np.mean(self.recent) > 0.99 * chance:
             logging.warning(
-                "after a tenth of the run the loss is %.4f, still at chance (%.4f): "
-                "it may not be learning",
-                loss,
+                "after a tenth of the run the loss is %.4f, still at chance (%.4f): nothing is "
+                "learned yet; if the next epochs do not change it, try another --learning_rate",
+                np.mean(self.recent),
                 chance,
             )
 
