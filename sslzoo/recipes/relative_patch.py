@@ -16,8 +16,8 @@ def main(
     run=Run(
         workdir="runs/relative_patch",
         resize=80,
-        epochs=25,
-        batch_size=64,
+        epochs=18,
+        batch_size=32,
         learning_rate=0.05,
         weight_decay=1e-4,
         warmup_epochs=0.5,
