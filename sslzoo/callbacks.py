@@ -92,7 +92,7 @@ class Rows(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.monotonic() - self.started
-        rate = float(self.model.optimizer.learning_rate)
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row = {"epoch": epoch + 1, "step": self.progress.step, **logs, "learning_rate": rate}
         self.rows.append({**row, "seconds": round(seconds, 2)})
         temporary = self.path.with_suffix(".tmp")

@@ -1,0 +1,251 @@
+"""A run that is killed at any moment and started again ends in the same bits."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import logging
+from conftest import tiny_encoder
+from toy import UpsideDown
+
+from sslzoo import callbacks, checkpoints, training
+from sslzoo.errors import UserError
+from sslzoo.run import Run
+
+RECIPE = [sys.executable, "-m", "sslzoo.recipes.jigsaw"]
+TINY = {
+    "dataset": "../tiny.npz",
+    "workdir": "run",
+    "resize": 0,
+    "crop": 32,
+    "grid": 2,
+    "tile": 12,
+    "num_permutations": 6,
+    "fc6": 8,
+    "fc7": 16,
+    "epochs": 3,
+    "batch_size": 8,
+    "probe_images": 0,
+    "backup_minutes": 1e-6,  # after every step
+}
+
+
+def start(folder, **flags):
+    command = [*RECIPE, *(f"--{k}={v}" for k, v in {**TINY, **flags}.items())]
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=120)
+    return process.returncode, [line for line in errors.splitlines() if line.strip()]
+
+
+def wait_for(process, folder, steps):
+    """Until a checkpoint of at least `steps` steps is there; then some moment more."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        found = sorted(folder.glob("run/checkpoints/step_*.npz"))
+        if found and int(found[-1].stem.split("_")[1]) >= steps:
+            return time.sleep(0.01)
+        time.sleep(0.005)
+    raise AssertionError(f"no checkpoint of {steps} steps: {finish(process)}")
+
+
+def final(folder):
+    return checkpoints.Checkpoints(folder / "run/checkpoints").load()
+
+
+def rows(folder):
+    with open(folder / "run/log.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One folder with the images, an uninterrupted run, and one killed twice, then damaged."""
+    root = tmp_path_factory.mktemp("resume")
+    x = np.random.default_rng(0).integers(0, 256, (72, 32, 32, 3), np.uint8)
+    np.savez(root / "tiny.npz", x_train=x, x_test=x[:8])
+    whole = start(root / "whole")
+    assert finish(whole)[0] == 0
+
+    killed = start(root / "killed")
+    wait_for(killed, root / "killed", 13)  # inside the second epoch of nine steps
+    killed.send_signal(signal.SIGKILL)
+    assert finish(killed)[0] == -signal.SIGKILL
+    newest = checkpoints.Checkpoints(root / "killed/run/checkpoints").paths()[-1]
+    newest.write_bytes(newest.read_bytes()[:-500])
+    (newest.parent / "unfinished.tmp").write_bytes(b"half of a checkpoint")
+    code, errors = finish(start(root / "killed", backup_minutes=60))  # this flag may differ
+    assert code == 0, errors
+    return root, errors
+
+
+def test_killed_damaged_and_resumed_gives_the_same_bits(runs):
+    root, _ = runs
+    ours, theirs = final(root / "whole"), final(root / "killed")
+    assert ours.keys() == theirs.keys()
+    assert int(ours["step"]) == 27
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+def test_the_log_of_a_resumed_run_is_that_of_an_uninterrupted_one(runs):
+    root, _ = runs
+    assert [row["epoch"] for row in rows(root / "whole")] == ["1", "2", "3"]
+    assert rows(root / "killed") == rows(root / "whole")
+
+
+def test_the_damaged_checkpoint_is_named_and_the_one_before_used(runs):
+    _, errors = runs
+    assert any("is damaged" in line and "trying the one before" in line for line in errors)
+    assert any("resuming after step" in line for line in errors)
+
+
+def test_a_run_leaves_what_the_readme_says(runs):
+    root, _ = runs
+    run = root / "whole/run"
+    assert {p.name for p in run.iterdir()} == {
+        *("flags.txt", "log.csv", "tensorboard", "puzzles.png", "checkpoints", "exported"),
+    }
+    assert list((run / "tensorboard").glob("events*"))
+    assert tf.io.decode_png((run / "puzzles.png").read_bytes()).shape[-1] == 3
+    assert len(list((run / "checkpoints").iterdir())) <= 2
+    assert (run / "exported/jigsaw/1/saved_model.pb").is_file()
+
+
+def test_other_flags_are_refused_in_one_line(runs):
+    root, _ = runs
+    code, errors = finish(start(root / "whole", epochs=4, seed=1))
+    ours = [line for line in errors if line.startswith("error:")]
+    assert code == 2
+    assert len(ours) == 1
+    assert "--epochs=3 (then) but 4 (now); --seed=0 (then) but 1 (now)" in ours[0]
+    assert "Traceback" not in "".join(errors)
+
+
+def test_ctrl_c_says_that_the_same_command_resumes(runs):
+    root, _ = runs
+    process = start(root / "interrupted", epochs=300)
+    wait_for(process, root / "interrupted", 1)
+    os.kill(process.pid, signal.SIGINT)
+    code, errors = finish(process)
+    assert code == 130
+    assert errors[-1] == "interrupted; the same command resumes"
+
+
+# === In this process ===
+
+
+def run_of(tmp_path, n=64, **settings):
+    """A started `Run` on `n` images of which one half is bright above, the other bright below."""
+    x = np.full((n, 16, 16, 3), 40, np.uint8)
+    x[:, :8] += np.random.default_rng(0).integers(100, 200, (n, 1, 1, 1), np.uint8)
+    np.savez(tmp_path / "x.npz", x_train=x, x_test=x[:4])
+    settings = {"epochs": 5, "batch_size": 8, "backup_minutes": 60, **settings}
+    run = Run(dataset=str(tmp_path / "x.npz"), workdir=str(tmp_path / "run"), **settings)
+    run.start("toy", {})
+    return run
+
+
+def compiled(run, learning_rate=0.05):
+    with run.scope():
+        pretext = UpsideDown(tiny_encoder())
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        pretext.compile(keras.optimizers.SGD(learning_rate), loss, metrics=["accuracy"])
+    return pretext
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    lines = []
+    monkeypatch.setattr(logging, "warning", lambda text, *values: lines.append(text % values))
+    return lines
+
+
+def test_a_diverged_run_stops_and_names_the_step(tmp_path):
+    run = run_of(tmp_path)
+    with pytest.raises(UserError, match=r"step \d+: expected a finite loss"):
+        training.pretrain(compiled(run, learning_rate=1e38), run)
+
+
+def test_a_loss_at_chance_is_warned_of_and_one_below_is_not(tmp_path, logged):
+    run = run_of(tmp_path, epochs=20)
+    training.pretrain(compiled(run, learning_rate=1e-12), run)
+    assert sum("still at chance (0.6931)" in line for line in logged) == 1
+    logged.clear()
+    (tmp_path / "again").mkdir()
+    run = run_of(tmp_path / "again", epochs=60)
+    training.pretrain(compiled(run, learning_rate=0.5), run)
+    assert logged == []
+
+
+def test_guard_recovers_the_losses_from_the_means_of_keras():
+    guard = callbacks.Guard(callbacks.Progress(0, per_epoch=3, epochs=40))
+    losses = [5, 4, 3, 2, 1, 0.5, 0.25, 2, 4, 6, 8, 10]  # twelve steps are a tenth
+    guard.set_model(type("Model", (), {"chance_loss": 100.0}))
+    for step, _ in enumerate(losses):
+        epoch = losses[step // 3 * 3 : step + 1]
+        guard.on_train_batch_end(step % 3, {"loss": np.mean(epoch)})
+    assert guard.recent == pytest.approx(losses[6:])
+
+
+def test_all_checkpoints_damaged_is_an_error_and_nothing_is_deleted(tmp_path):
+    pretext = UpsideDown(tiny_encoder())
+    pretext.compile("sgd", "sparse_categorical_crossentropy")
+    store = checkpoints.Checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        store.save(pretext, step)
+    assert [path.name for path in store.paths()] == ["step_000000002.npz", "step_000000003.npz"]
+    for path in store.paths():
+        damaged = bytearray(path.read_bytes())
+        damaged[len(damaged) // 2] ^= 255
+        path.write_bytes(damaged)
+    with pytest.raises(UserError, match="2 damaged ones"):
+        store.load()
+    assert len(store.paths()) == 2
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    pretext = UpsideDown(tiny_encoder())
+    pretext.compile("sgd", "sparse_categorical_crossentropy")
+    store = checkpoints.Checkpoints(tmp_path)
+    store.save(pretext, 1)
+    pretext.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.raises(UserError, match="state variables of this model"):
+        checkpoints.restore_state(pretext, store.load())
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "expected"),
+    [
+        ("constant", 99, 0.1),
+        ("cosine", 0, 0.1),
+        ("cosine", 50, 0.05),
+        ("cosine", 100, 0.0),
+        ("step", 30, 0.1),
+        ("step", 31, 0.01),
+        ("step", 99, 0.001),
+    ],
+)
+def test_schedules(kind, step, expected):
+    rate = training.schedule(kind, 0.1, 100, drops=(30, 60))
+    assert float(rate(step)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_warm_up_rises_to_the_schedule_and_is_saved_with_it():
+    warm = training.schedule("cosine", 0.1, 100, warmup_steps=10)
+    assert float(warm(0)) == pytest.approx(0.01)
+    assert float(warm(50)) == pytest.approx(0.05)
+    config = keras.saving.serialize_keras_object(warm)
+    again = keras.saving.deserialize_keras_object(config)
+    assert float(again(4)) == pytest.approx(float(warm(4)))
+    assert float(warm(4)) < 0.0501
