@@ -16,11 +16,12 @@ def main(
     run=Run(
         workdir="runs/relative_patch",
         resize=80,
-        epochs=18,
+        epochs=15,
         batch_size=32,
         learning_rate=0.05,
         weight_decay=1e-4,
         warmup_epochs=0.5,
+        probe_images=1000,
     ),
     crop=64,
     patch=24,

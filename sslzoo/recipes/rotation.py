@@ -16,11 +16,12 @@ def main(
     run=Run(
         workdir="runs/rotation",
         resize=48,
-        epochs=8,
+        epochs=6,
         batch_size=32,
         learning_rate=0.05,
         weight_decay=5e-4,
         warmup_epochs=0.5,
+        probe_images=1000,
     ),
     crop=32,
     num_rotations=4,
