@@ -178,8 +178,8 @@ def test_a_diverged_run_stops_and_names_the_step(tmp_path):
 
 
 def test_a_loss_at_chance_is_warned_of_and_one_below_is_not(tmp_path, logged):
-    run = run_of(tmp_path, epochs=20, horizon=0)
-    training.pretrain(compiled(run), run)
+    run = run_of(tmp_path, n=256, batch_size=32, epochs=20, horizon=0)
+    training.pretrain(compiled(run, learning_rate=1e-3), run)
     assert sum("still at chance (0.6931)" in line for line in logged) == 1
     logged.clear()
     (tmp_path / "again").mkdir()
