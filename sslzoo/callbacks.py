@@ -135,7 +135,7 @@ class Pictures(keras.callbacks.Callback):
 
 def contact_sheet(pretext, x, y):
     """A batch of puzzles drawn with the network's answers: (H, W, 3) uint8."""
-    answers = pretext.predict_on_batch(x)
+    answers = pretext(x, training=False)  # under two replicas, `predict_on_batch` answers twice
     parts = [tf.nest.map_structure(np.asarray, part) for part in (x, y, answers)]
     pictures = [
         pretext.picture(*(tf.nest.map_structure(lambda a, i=i: a[i], part) for part in parts))

@@ -4,6 +4,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+# Puzzles may be standardised to mean 0 and deviation 1. Encoders take [0, 1], where photographs
+# have about this mean and deviation; the tails leave [0, 1], which no encoder minds.
+PIXEL_MEAN, PIXEL_STD = 0.45, 0.225
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, what "greyscale" means in PIL and OpenCV
 
 

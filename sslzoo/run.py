@@ -32,7 +32,8 @@ class Run:
         learning_rate: the highest learning rate.
         schedule: how the learning rate goes on: constant, cosine to 0, or step.
         warmup_epochs: epochs of linear rise at the start.
-        decay_epochs: where schedule=step multiplies the rate by 0.1, e.g. 30,60,90.
+        decay_epochs: where schedule=step multiplies the rate by decay_factor, e.g. 30,60,90.
+        decay_factor: of each drop.
         weight_decay: the papers' L2 coefficient, for kernels only.
         seed: of the weights, the order of the images and every puzzle.
         workdir: folder of the run; the same command resumes in it.
@@ -53,6 +54,7 @@ class Run:
     schedule: Literal["constant", "cosine", "step"] = "cosine"
     warmup_epochs: float = 0.0
     decay_epochs: tuple[float, ...] = ()
+    decay_factor: float = 0.1
     weight_decay: float = 0.0
     seed: int = 0
     workdir: str = "runs/run"
@@ -132,6 +134,7 @@ class Run:
             self.epochs * self.steps_per_epoch,
             warmup_steps=self.warmup_epochs * self.steps_per_epoch,
             drops=[epoch * self.steps_per_epoch for epoch in self.decay_epochs],
+            factor=self.decay_factor,
         )
 
     def sgd(self, momentum=0.9, nesterov=False):

@@ -16,9 +16,6 @@ from sslzoo.layers import FoldedTimeDistributed
 from sslzoo.pretext import Pretext
 
 PAPER_FIGURE_3 = {"crop": 225, "tile": 64}  # 75 px cells; the class defaults are the 85 px cells
-# Tiles arrive with mean 0 and deviation 1. Encoders take [0, 1], where photographs have about this
-# mean and deviation; the tails leave [0, 1], which no encoder minds.
-PIXEL_MEAN, PIXEL_STD = 0.45, 0.225
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -131,7 +128,7 @@ class Jigsaw(Pretext):
 
     def picture(self, x, y, y_pred=None):
         """The tiles as shown, in their true arrangement, and as the network arranges them."""
-        shades = x * PIXEL_STD + PIXEL_MEAN if self.normalize else x
+        shades = x * images.PIXEL_STD + images.PIXEL_MEAN if self.normalize else x
         tiles = images.enlarge(images.to_uint8(shades), 64)
         panels = [tiles, _arrange(tiles, self.permutations[int(y)])]
         if y_pred is not None:
@@ -157,7 +154,7 @@ def _tower(encoder, tile, normalize, fc6, dropout, batch_norm):
     """The shared column: one tile (B, tile, tile, 3), standardised if `normalize` -> (B, fc6)."""
     x = tile_input = keras.Input((tile, tile, 3))
     if normalize:
-        x = keras.layers.Rescaling(PIXEL_STD, PIXEL_MEAN)(x)
+        x = keras.layers.Rescaling(images.PIXEL_STD, images.PIXEL_MEAN)(x)
     x = keras.layers.Flatten()(encoder(x))
     return keras.Model(tile_input, _dense(x, fc6, dropout, batch_norm, name="fc6"), name="column")
 

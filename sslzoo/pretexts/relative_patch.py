@@ -14,12 +14,14 @@ from sslzoo import images
 from sslzoo.errors import UserError
 from sslzoo.layers import FoldedTimeDistributed
 from sslzoo.pretext import Pretext
-from sslzoo.pretexts.jigsaw import PIXEL_MEAN, PIXEL_STD
 
 # Label -> (rows, columns) from the first patch to the second: row by row, without the centre.
 OFFSETS = np.array([(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c], np.int32)
 RMS = 50.0  # of a prepared patch, in the authors' code
-PIXEL_SCALE = {"rms": PIXEL_STD / RMS, "standardize": PIXEL_STD}  # back to the range of encoders
+PIXEL_SCALE = {
+    "rms": images.PIXEL_STD / RMS,
+    "standardize": images.PIXEL_STD,
+}  # back to the range of encoders
 
 # arXiv:1901.09005, arXiv:1905.01235: cells of 85 px, in which a patch has 21 px of room.
 MODERN = {
@@ -166,7 +168,9 @@ class RelativePatch(Pretext):
 
     def picture(self, x, y, y_pred=None):
         """The second patch around the first: where it was, and where the network puts it."""
-        patches = images.enlarge(images.to_uint8(x * PIXEL_SCALE[self.normalize] + PIXEL_MEAN), 48)
+        patches = images.enlarge(
+            images.to_uint8(x * PIXEL_SCALE[self.normalize] + images.PIXEL_MEAN), 48
+        )
         answers = [int(y)] if y_pred is None else [int(y), int(np.argmax(y_pred))]
         return images.mosaic([_board(patches, label) for label in answers], len(answers), gap=8)
 
@@ -196,7 +200,7 @@ def _check_geometry(crop, patch, gap, jitter, min_area):
 def _tower(encoder, patch, scale, fc6, batch_norm):
     """The shared column: one prepared patch (B, patch, patch, 3) -> (B, fc6)."""
     patch_input = keras.Input((patch, patch, 3))
-    x = keras.layers.Rescaling(scale, PIXEL_MEAN)(patch_input)
+    x = keras.layers.Rescaling(scale, images.PIXEL_MEAN)(patch_input)
     x = keras.layers.Flatten()(encoder(x))
     return keras.Model(patch_input, _dense(x, fc6, batch_norm, name="fc6"), name="column")
 
