@@ -1,0 +1,145 @@
+"""The command line is the recipe's signature; what a user does wrong is one line."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from sslzoo import cli
+from sslzoo.errors import UserError
+from sslzoo.recipes import jigsaw
+from sslzoo.run import Run
+
+ROOT = pathlib.Path(__file__).parents[1]
+HEAVY = ("tensorflow_datasets", "sklearn", "scipy", "matplotlib", "tensorboard", "skimage")
+
+
+def shell(*arguments, cwd=None):
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+def parse(*flags):
+    return cli.parse(jigsaw.main, ["jigsaw", *flags])
+
+
+def ours(stderr):
+    """The lines that are not TensorFlow's start-up noise."""
+    return [
+        line for line in stderr.splitlines() if line.startswith(("error", "Traceback", "  File"))
+    ]
+
+
+def test_flags_have_the_types_of_the_signature():
+    settings = parse("--epochs=3", "--learning_rate=0.5", "--decay_epochs=1,2.5", "--nobatch_norm")
+    run = settings["run"]
+    assert (run.epochs, run.learning_rate, run.decay_epochs) == (3, 0.5, (1.0, 2.5))
+    assert settings["batch_norm"] is False
+    assert run.workdir == "runs/jigsaw"
+    assert settings["grid"] == 3
+
+
+def test_a_flag_file_may_hold_comments(tmp_path):
+    file = tmp_path / "sheet.flags"
+    file.write_text("# one machine, three minutes\n--grid=2\n\n--epochs=7\n")
+    settings = parse(f"--flagfile={file}", "--epochs=8")
+    assert settings["grid"] == 2
+    assert settings["run"].epochs == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--nope=1"], "Unknown command line flag 'nope'"),
+        (["--epochs=many"], "epochs"),
+        (["--xla=perhaps"], "<auto|on|off>"),
+        (["--decay_epochs=1,b"], "numbers separated by commas"),
+        (["runs/x"], "expected flags, --name=value. Received: runs/x"),
+        (["--flagfile=/not/there"], "/not/there"),
+    ],
+)
+def test_wrong_flags_are_refused(flags, words):
+    with pytest.raises(UserError) as error:
+        parse(*flags)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_help_names_every_flag_and_says_what_it_does(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse("--help")
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "arXiv:1603.09246" in text
+    lines = text.splitlines()
+    flags = [i for i, line in enumerate(lines) if line.startswith("  --")]
+    assert len(flags) > 25
+    for i in flags:
+        assert lines[i + 1].startswith("      "), f"{lines[i]} has no help"
+    assert max(map(len, lines)) <= 100
+
+
+def test_bad_input_is_one_line_and_exit_code_2_and_debug_shows_more(tmp_path):
+    command = ["-m", "sslzoo.recipes.jigsaw", "--dataset=/not/there"]
+    done = shell(*command, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(ours(done.stderr)) == 1
+    assert "--dataset" in done.stderr
+    assert "'/not/there'" in done.stderr
+    done = shell(*command, "--debug", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+def test_a_wrong_flag_is_refused_before_data_is_touched(tmp_path):
+    done = shell("-m", "sslzoo.recipes.jigsaw", "--dataset=/not/there", "--nope", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nope" in done.stderr
+    assert "/not/there" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_start_up_imports_nothing_heavy_that_keras_does_not():
+    """Keras itself imports scikit-learn and matplotlib where it finds them."""
+    code = (
+        f"import sys, keras; before = {{*sys.modules}}; import sslzoo.recipes.jigsaw;"
+        f"print([m for m in {HEAVY} if m in {{*sys.modules}} - before])"
+    )
+    assert shell("-c", code).stdout.strip() == "[]"
+
+
+def test_the_sslzoo_command_trains_lists_and_names_what_it_knows(tmp_path):
+    code = "from sslzoo.cli import console; console()"
+    helped = shell("-c", code, "train", "jigsaw", "--help")
+    assert helped.stdout == shell("-m", "sslzoo.recipes.jigsaw", "--help").stdout
+    unknown = shell("-c", code, "train", "puzzle")
+    assert unknown.returncode == 2
+    assert "jigsaw" in ours(unknown.stderr)[0]
+    code = f"import os; os.environ['SSLZOO_ZOO'] = {str(tmp_path)!r}; {code}"
+    assert shell("-c", code, "list").stdout == "the zoo is empty\n"
+
+
+def test_a_recipe_can_be_called_from_python_and_is_started_first(tmp_path):
+    @cli.recipe
+    def main(run=Run(batch_size=4, probe_images=0), size=3):
+        return run, size
+
+    run, size = main(Run(dataset="photos", workdir=str(tmp_path / "a"), batch_size=8), size=5)
+    assert (run.recipe, size) == ("test_cli", 5)
+    lines = (tmp_path / "a/flags.txt").read_text().splitlines()
+    assert {"--batch_size=8", "--size=5"} <= {*lines}
+
+
+@pytest.mark.parametrize("field", ["epochs", "batch_size", "learning_rate", "backup_minutes"])
+def test_numbers_out_of_range_are_named(field, tmp_path):
+    run = Run(workdir=str(tmp_path / "run"), **{field: 0})
+    with pytest.raises(UserError, match=f"--{field}: expected more than 0. Received: 0"):
+        run.start("toy", {})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("devices", ["tpu:1", "cpu", "cpu:0", "gpu:1"])
+def test_devices_that_are_not_there_are_refused(devices, tmp_path):
+    run = Run(workdir=str(tmp_path / "run"), devices=devices)
+    with pytest.raises(UserError, match="--devices: expected"):
+        run.start("toy", {})

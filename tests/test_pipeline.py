@@ -1,0 +1,82 @@
+"""Every recipe end to end, as a user runs it, and its export where there is no sslzoo."""
+
+import importlib
+import json
+import pathlib
+import pkgutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import sslzoo.recipes
+from sslzoo import cli
+
+SHEETS = pathlib.Path(__file__).parents[1] / "recipes"
+RECIPES = [module.name for module in pkgutil.iter_modules(sslzoo.recipes.__path__)]
+TINY = {
+    "jigsaw": ["--crop=30", "--tile=8", "--num_permutations=9", "--fc6=8", "--fc7=16"],
+    "rotation": ["--crop=32"],
+    "relative_patch": ["--crop=32", "--patch=12", "--gap=4", "--jitter=4"],
+    "colorization": ["--crop=32"],
+}
+SERVE = """
+import sys
+sys.modules["sslzoo"] = sys.modules["keras"] = None  # an import would raise
+import tensorflow as tf
+served = tf.saved_model.load(sys.argv[1])
+image = tf.random.uniform((40, 56, 3))
+file = tf.io.encode_jpeg(tf.image.convert_image_dtype(image, tf.uint8))
+a = served.embed(image[None])["embedding"]
+b = served.signatures["embed_bytes"](image_bytes=tf.stack([file, file]))["embedding"]
+assert a.shape[1] == b.shape[1] and b.shape[0] == 2
+print(len(served.features(image[None])), "stages")
+"""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """96 images of two classes: (path of the .npz)."""
+    path = tmp_path_factory.mktemp("data") / "tiny.npz"
+    x = np.random.default_rng(0).integers(0, 256, (96, 32, 32, 3), np.uint8)
+    y = np.arange(96) % 2
+    x[y == 1] //= 2
+    np.savez(path, x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    return path
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_trains_probes_and_exports(recipe, images, tmp_path):
+    shared = ["--resize=0", "--epochs=1", "--batch_size=16", "--probe_images=40", "--devices=cpu:2"]
+    flags = [f"--dataset={images}", "--workdir=run", *shared, *TINY[recipe]]
+    command = [sys.executable, "-m", f"sslzoo.recipes.{recipe}", *flags]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "random init" in done.stderr
+    assert f"exported to run/exported/{recipe}" in done.stderr
+    folder = tmp_path / "run/exported" / recipe
+    card = json.loads((folder / "card.json").read_text())
+    assert card["recipe"] == recipe
+    assert {"accuracy", "random_accuracy"} <= card["scores"][0].keys()
+    script = tmp_path / "serve.py"
+    script.write_text(SERVE)
+    served = subprocess.run([sys.executable, script, folder / "1"], capture_output=True, text=True)
+    assert served.stdout == "5 stages\n", served.stderr
+
+
+@pytest.mark.parametrize("sheet", sorted(SHEETS.glob("*.flags")), ids=lambda path: path.stem)
+def test_a_run_sheet_is_of_a_recipe_and_says_what_to_expect(sheet):
+    recipe = max((name for name in RECIPES if sheet.stem.startswith(name)), key=len)
+    main = importlib.import_module(f"sslzoo.recipes.{recipe}").main
+    settings = cli.parse(main, [recipe, f"--flagfile={sheet}"])
+    assert settings["run"].workdir.startswith(f"runs/{recipe}")
+    first = sheet.read_text().split("--")[0]
+    assert first.startswith("#")
+    assert "xpected" in first or "expect" in first
+
+
+def test_the_photos_sheet_spells_out_the_default():
+    main = importlib.import_module("sslzoo.recipes.jigsaw").main
+    sheet = cli.parse(main, ["jigsaw", f"--flagfile={SHEETS / 'jigsaw_photos.flags'}"])
+    assert sheet == cli.parse(main, ["jigsaw"])
