@@ -377,7 +377,7 @@ def test_labels_are_those_of_the_replacement(tmp_path):
 
 
 def test_folder_order_other_files_and_hidden_ones(tmp_path, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     for name in ("b/2.PNG", "a/deep/er/1.bmp", "z.Gif", ".hidden/no.png", ".no.png"):
         save(tmp_path / name, picture(8, 8))
     for name in ("readme.txt", "notes.TXT", "LICENSE"):
