@@ -40,7 +40,14 @@ TINY = {
 def start(folder, **flags):
     command = [*RECIPE, *(f"--{k}={v}" for k, v in {**TINY, **flags}.items())]
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what it puts into the background with SIGINT ignored; Python keeps that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def finish(process):
