@@ -11,6 +11,7 @@ from conftest import examples, mirrored, tiny_encoder
 from toy import UpsideDown
 
 from sslzoo import checkpoints, export
+from sslzoo.pretexts.colorization import Colorization
 from sslzoo.pretexts.jigsaw import Jigsaw
 from sslzoo.pretexts.relative_patch import RelativePatch
 from sslzoo.pretexts.rotation import Rotation
@@ -47,7 +48,19 @@ def toy(encoder, **kwargs):
     return classify(UpsideDown(encoder), **kwargs)
 
 
-MAKERS = {"toy": toy, "jigsaw": jigsaw, "rotation": rotation, "relative_patch": relative_patch}
+def colorization(encoder, **kwargs):
+    pretext = Colorization(encoder, crop=16, width=8)
+    pretext.compile(keras.optimizers.Adam(0.01), **kwargs)  # the loss is its own
+    return pretext
+
+
+MAKERS = {
+    "toy": toy,
+    "jigsaw": jigsaw,
+    "rotation": rotation,
+    "relative_patch": relative_patch,
+    "colorization": colorization,
+}
 
 
 def pytest_generate_tests(metafunc):

@@ -32,7 +32,7 @@ ALLOWED = {  # part -> what it may import of ours
     "run": BOTTOM | {"data", "encoders", "export", "probes", "training"},
     "cli": BOTTOM | {"zoo"},
     "recipes": BOTTOM
-    | {"cli", "run", "training", "probes", "export", "data", "encoders", "pretexts"},
+    | {"cli", "run", "training", "probes", "export", "data", "encoders", "pretexts", "lab"},
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 

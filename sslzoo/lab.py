@@ -1,0 +1,233 @@
+"""CIE Lab, and colour as one of 313 classes (Zhang, Isola & Efros 2016, arXiv:1603.08511).
+
+RGB is sRGB, float in [0, 1]; L is 0 to 100, a and b about -110 to 110; white point D65. Written in
+`keras.ops`, so that the same functions run eagerly, in tf.data, in a training step, and as stock
+layers of a functional model. No product of matrices where colours are at stake: GPUs round its
+factors to ten bits (TF32).
+"""
+
+import pathlib
+
+import numpy as np
+from keras import ops
+
+from sslzoo.errors import UserError
+
+# sRGB primaries -> XYZ and the white point, to the digits of scikit-image.
+XYZ_FROM_RGB = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+RGB_FROM_XYZ = tuple(tuple(map(float, row)) for row in np.linalg.inv(XYZ_FROM_RGB))
+WHITE = (0.95047, 1.0, 1.08883)
+
+# The authors' bins: cells of 10 x 10, one row of b for each a. They cannot be derived from the sRGB
+# gamut: some of the 313 lie 14.9 outside of it.
+ROWS = {
+    -90: (50, 90),
+    -80: (20, 90),
+    -70: (0, 90),
+    -60: (-20, 90),
+    -50: (-30, 100),
+    -40: (-40, 100),
+    -30: (-50, 100),
+    -20: (-50, 100),
+    -10: (-60, 100),
+    0: (-70, 100),
+    10: (-80, 90),
+    20: (-80, 90),
+    30: (-90, 90),
+    40: (-100, 90),
+    50: (-100, 80),
+    60: (-110, 80),
+    70: (-110, 80),
+    80: (-110, 70),
+    90: (-110, 70),
+    100: (-90, 0),
+}
+BINS = np.array(
+    [(a, b) for a, (low, high) in ROWS.items() for b in range(low, high + 1, 10)], np.float32
+)  # (313, 2): centres, sorted by a, then b
+SIGMA = 5.0  # of the Gaussian over bins, in units of a and b
+COLORFUL = 5.0  # an image whose |a| and |b| stay below is grey: it teaches no colours
+
+
+# === Conversion ===
+
+
+def rgb_to_lab(rgb):
+    """(..., 3) in [0, 1] -> (..., 3): L, a, b."""
+    x, y, z = (
+        _curve(channel / white)
+        for channel, white in zip(_mix(XYZ_FROM_RGB, _linear(rgb)), WHITE, strict=True)
+    )
+    return ops.concatenate([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
+
+
+def lab_to_rgb(lab):
+    """(..., 3): L, a, b -> (..., 3) in [0, 1]; colours that sRGB does not have are clipped."""
+    lightness, a, b = ops.split(lab, 3, axis=-1)
+    y = (lightness + 16) / 116
+    curves = (y + a / 500, y, ops.maximum(y - b / 200, 0.0))
+    xyz = [_uncurve(curve) * white for curve, white in zip(curves, WHITE, strict=True)]
+    return _gamma(ops.concatenate(_mix(RGB_FROM_XYZ, ops.concatenate(xyz, -1)), -1))
+
+
+def lightness(rgb):
+    """(..., 3) in [0, 1] -> (..., 1): the L of `rgb_to_lab`, 0 to 100."""
+    (luminance,) = _mix(XYZ_FROM_RGB[1:2], _linear(rgb))
+    return 116 * _curve(luminance) - 16
+
+
+def grey(rgb):
+    """(..., 3) in [0, 1] -> (..., 3): the grey of the same lightness, in three equal channels.
+
+    Not `images.grey`, whose luma has another lightness for saturated colours.
+    """
+    (luminance,) = _mix(XYZ_FROM_RGB[1:2], _linear(rgb))
+    return ops.repeat(_gamma(luminance), 3, axis=-1)
+
+
+def _mix(matrix, colors):
+    """The rows of `matrix` (n, 3) times colours (..., 3): a list of n arrays (..., 1)."""
+    x, y, z = ops.split(colors, 3, axis=-1)
+    return [row[0] * x + row[1] * y + row[2] * z for row in matrix]
+
+
+def _linear(rgb):
+    """sRGB to linear light. The maximum keeps the branch that is not taken free of NaN."""
+    power = ops.power((ops.maximum(rgb, 0.04045) + 0.055) / 1.055, 2.4)
+    return ops.where(rgb > 0.04045, power, rgb / 12.92)
+
+
+def _gamma(linear):
+    """Linear light to sRGB, clipped to [0, 1]."""
+    linear = ops.clip(linear, 0.0, 1.0)
+    power = 1.055 * ops.power(ops.maximum(linear, 0.0031308), 1 / 2.4) - 0.055
+    return ops.where(linear > 0.0031308, power, linear * 12.92)
+
+
+def _curve(t):
+    """CIE's f: a cube root with a linear foot."""
+    root = ops.power(ops.maximum(t, 0.008856), 1 / 3)
+    return ops.where(t > 0.008856, root, 7.787 * t + 16 / 116)
+
+
+def _uncurve(f):
+    return ops.where(f > 0.2068966, f * f * f, (f - 16 / 116) / 7.787)
+
+
+def subsampled_ab(image):
+    """(H, W, 3) -> (H / 4, W / 4, 2): the ab of every fourth pixel, not an average.
+
+    The third of four, half a pixel from their middle.
+    """
+    return rgb_to_lab(image[2::4, 2::4])[..., 1:]
+
+
+def is_colorful(ab):
+    """(..., h, w, 2) -> (...) bool: whether a or b exceeds 5 anywhere, up or down."""
+    return ops.max(ops.abs(ab), axis=(-3, -2, -1)) > COLORFUL
+
+
+# === Colours as classes ===
+
+
+def soft_encode(ab, neighbors=5):
+    """(..., 2) -> (..., 313): a distribution over the `neighbors` nearest bins.
+
+    Shares are Gaussian in the distance, exp(-d^2 / (2 SIGMA^2)), and sum to 1. 5 neighbours as in
+    the paper; the authors' code takes 10.
+    """
+    a, b = ops.split(ab, 2, axis=-1)
+    # -d^2 / 2 but for a term that all bins share.
+    closeness = a * BINS[:, 0] + b * BINS[:, 1] - (BINS**2).sum(1) / 2  # (..., 313)
+    best, index = ops.top_k(closeness / SIGMA**2, neighbors)  # (..., neighbors)
+    share = ops.softmax(best)
+    return sum(
+        ops.one_hot(index[..., i], len(BINS)) * share[..., i : i + 1] for i in range(neighbors)
+    )
+
+
+def annealed_mean(logits, temperature=0.38):
+    """(..., 313) -> (..., 2): the mean of the bins under softmax(logits / temperature).
+
+    Between the mean of the distribution (1: dull colours) and its mode (0: patches of colour).
+    """
+    return ops.matmul(ops.softmax(logits / temperature), BINS)
+
+
+def class_weights(prior, uniform=0.5):
+    """Weights (313,) that make rare colours count, w ~ 1 / ((1 - uniform) p + uniform / 313).
+
+    Args:
+        prior: (313,), the distribution p.
+        uniform: how much of the uniform distribution is mixed in (the paper: 0.5); 1 gives
+            weights of 1.
+
+    Returns:
+        (313,) float32, scaled such that the mean weight, sum of p w, is 1.
+    """
+    prior = np.asarray(prior, np.float64)
+    weights = 1 / ((1 - uniform) * prior + uniform / len(BINS))
+    return np.float32(weights / (prior @ weights))
+
+
+# === The empirical prior ===
+
+
+def measure_prior(examples):
+    """How often each bin occurs in the images of a dataset: (313,) float64, sum 1.
+
+    Every fourth pixel counts for its nearest bin, as in training; grey images are left out.
+
+    Args:
+        examples: dataset of dicts with `image` (H, W, 3) float32 in [0, 1], of any sizes.
+
+    Raises:
+        UserError: there is no colour in them.
+    """
+    counts = np.zeros(len(BINS), np.int64)
+    for ab in examples.map(lambda example: subsampled_ab(example["image"])):
+        if is_colorful(ab):
+            counts += bin_counts(ab)
+    if not counts.any():
+        raise UserError("--dataset: expected colour images, to learn colours from. Received: grey")
+    return smoothed(counts)
+
+
+def bin_counts(ab):
+    """How many of the colours (..., 2) are nearest to each bin: (313,) int64."""
+    nearest = ops.convert_to_numpy(ops.argmax(soft_encode(ab, 1), -1))
+    return np.bincount(nearest.ravel(), minlength=len(BINS))
+
+
+def smoothed(counts):
+    """Counts (313,) -> a distribution (313,), smoothed by a Gaussian of `SIGMA` as in the paper."""
+    distance2 = ((BINS[:, None] - BINS) ** 2).sum(-1)
+    kernel = np.exp(-distance2 / (2 * SIGMA**2))
+    spread = counts @ (kernel / kernel.sum(1, keepdims=True))
+    return spread / spread.sum()
+
+
+def load_prior(path):
+    """Reads a prior (313,) from the .npy file that `tools/colour_prior.py` writes.
+
+    Raises:
+        UserError: it is another file.
+    """
+    expected = f"--prior: expected a .npy file of {len(BINS)} probabilities (tools/colour_prior.py)"
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"{expected}. Received: {path}, not there")
+    try:
+        prior = np.load(path, allow_pickle=False)
+        valid = prior.shape == (len(BINS),) and np.all(prior >= 0) and abs(prior.sum() - 1) < 1e-3
+    except (ValueError, OSError, EOFError, TypeError, AttributeError):
+        raise UserError(f"{expected}. Received: {path}, another kind of file") from None
+    if not valid:
+        raise UserError(
+            f"{expected}, not negative, of sum 1. Received: {path}, {prior.dtype} of shape "
+            f"{prior.shape} and sum {prior.sum():.4g}"
+        )
+    return prior

@@ -1,0 +1,245 @@
+"""Colorization (Zhang, Isola & Efros 2016, arXiv:1603.08511).
+
+The network sees the lightness of an image and says the colour of every fourth pixel in both
+directions: one of 313 bins of the ab plane, with rare colours counting more, or a and b
+themselves, which makes dull pictures. What a thing is tells what colour it may have.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sslzoo import images, lab
+from sslzoo.errors import UserError
+from sslzoo.pretext import Pretext
+
+AB_SCALE = 110.0  # puzzles and the baseline hold a and b in this unit: about -1 to 1
+
+
+@keras.saving.register_keras_serializable("sslzoo")
+class Colorization(Pretext):
+    """Which colour has every fourth pixel of a grey image?
+
+    Fed with grey RGB, as all grey tasks here; the paper's single channel is made of it inside
+    `dilated_vgg`. Give `Colorization(dilated_vgg())` for the paper's network of 32,230,393
+    weights, or any encoder and a `width` for a small decoder on top.
+
+    Departures from the paper: of four pixels the third gives the colour, not the first, since it is
+    half a pixel from the centre at which it is painted; the reported loss has the class weights in
+    it, where the authors' Caffe layer weighs the gradient alone; the baseline skips grey images
+    too, to be comparable, and regresses ab / 110.
+
+    Args:
+        encoder: (B, H, W, 3) in [0, 1] -> (B, h, w, C).
+        crop: side of the square image in pixels, a multiple of 4.
+        loss: `"classification"`, cross-entropy over the bins, or `"l2"`, the paper's baseline.
+        prior: 313 probabilities of the bins among the training images, see `lab.measure_prior`;
+            None weighs all bins alike.
+        uniform: share of the uniform distribution in the prior before it is inverted, more than 0
+            (the paper: 0.5); 1 weighs all bins alike.
+        neighbors: bins that share a pixel's target (the paper: 5, the authors' code: 10).
+        temperature: of the annealed mean that turns logits into a colour.
+        width: channels of two 3 x 3 convolutions, before and after the last stage is resized to a
+            quarter of the image; 0 for none.
+
+    Raises:
+        UserError: an argument is out of range; the message names the flag.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        crop=176,
+        loss="classification",
+        prior=None,
+        uniform=0.5,
+        neighbors=5,
+        temperature=0.38,
+        width=0,
+        **kwargs,
+    ):
+        _check(crop, loss, uniform, neighbors, temperature, width)
+        # === Functional model ===
+        x = grey = keras.Input((None, None, 3), name="grey")
+        x = _decoder(encoder(x), grey, width)  # (B, h, w, width or C), a quarter of the image
+        outputs = keras.layers.Conv2D(
+            len(lab.BINS) if loss == "classification" else 2,
+            1,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),  # starts at ln 313
+            name="colors",
+        )(x)
+        super().__init__(encoder, grey, outputs, **kwargs)
+
+        # === Config ===
+        self.crop = crop
+        self.kind = loss  # `compile` has an attribute `loss` of its own
+        self.prior = None if prior is None else tuple(map(float, prior))
+        self.uniform = uniform
+        self.neighbors = neighbors
+        self.temperature = temperature
+        self.width = width
+
+        self.class_weights = lab.class_weights(
+            np.full(len(lab.BINS), 1 / len(lab.BINS)) if prior is None else prior, uniform
+        )
+        if loss == "classification" and prior is None:  # else it depends on whose prior it is
+            self.chance_loss = float(np.log(len(lab.BINS)))
+
+    def get_config(self):
+        """The `__init__` arguments."""
+        return {**super().get_config(), "loss": self.kind}
+
+    def transform(self, example):
+        """One image -> (grey (crop, crop, 3), its ab / 110 (crop / 4, crop / 4, 2))."""
+        crop_seed, flip_seed = images.split_seed(example["seed"], 2)
+        image = images.random_crop(example["image"], self.crop, crop_seed)
+        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+        return lab.grey(image), lab.subsampled_ab(image) / AB_SCALE
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Mean over the pixels (), divided by the number of replicas; grey images count 0."""
+        if self.kind == "l2":
+            losses = tf.reduce_sum(tf.square(y - y_pred), -1)
+        else:
+            target = lab.soft_encode(y * AB_SCALE, self.neighbors)  # (B, h, w, 313)
+            losses = tf.nn.softmax_cross_entropy_with_logits(target, y_pred)
+            losses *= tf.gather(self.class_weights, tf.argmax(target, -1))
+        losses *= tf.cast(lab.is_colorful(y * AB_SCALE), losses.dtype)[:, None, None]  # (B, h, w)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return tf.reduce_mean(losses) / replicas
+
+    def picture(self, x, y, y_pred=None):
+        """The grey image, the network's colours, and the true ones, as coarse as its own."""
+        answers = [y * AB_SCALE] if y_pred is None else [self.paint.decode(y_pred), y * AB_SCALE]
+        colored = [recolor(x, ab) for ab in answers]
+        panels = [images.enlarge(images.to_uint8(panel), 96) for panel in [x, *colored]]
+        return images.mosaic(panels, len(panels), gap=8)
+
+    @property
+    def paint(self):
+        """The layer that turns images and the network's answers into coloured images."""
+        return Paint(self.temperature if self.kind == "classification" else 0.0)
+
+    def colouriser(self):
+        """A model that shares the weights: images of any size, grey or not, -> coloured ones.
+
+        (B, H, W, 3) in [0, 1] -> (B, H, W, 3) in [0, 1]. Colours that come in are not looked at.
+        """
+        pixels = keras.Input((None, None, 3), name="images")
+        answers = keras.Model(self.inputs, self.outputs[0], name="network")(lab.grey(pixels))
+        return keras.Model(pixels, self.paint([pixels, answers]), name="colouriser")
+
+
+# === Layers ===
+
+
+@keras.saving.register_keras_serializable("sslzoo")
+class ResizeToQuarter(keras.layers.Layer):
+    """[(B, h, w, C), images (B, H, W, 3)] -> (B, H / 4, W / 4, C), rounded up, bilinear."""
+
+    def call(self, inputs):
+        """Sizes may be unknown until it runs."""
+        features, pixels = inputs
+        _, height, width, _ = keras.ops.shape(pixels)
+        return tf.image.resize(features, (-(-height // 4), -(-width // 4)))
+
+
+@keras.saving.register_keras_serializable("sslzoo")
+class Paint(keras.layers.Layer):
+    """[images (B, H, W, 3), answers (B, h, w, 313 or 2)] -> coloured images (B, H, W, 3).
+
+    Args:
+        temperature: of the annealed mean over the bins; 0 means that the answers are ab / 110.
+    """
+
+    def __init__(self, temperature, **kwargs):
+        super().__init__(**kwargs)
+        self.temperature = temperature
+
+    def call(self, inputs):
+        """Keeps the lightness of the images, adds the colours."""
+        pixels, answers = inputs
+        return recolor(pixels, self.decode(answers))
+
+    def decode(self, answers):
+        """(..., 313 or 2) -> ab (..., 2)."""
+        if self.temperature:
+            return lab.annealed_mean(answers, self.temperature)
+        return answers * AB_SCALE
+
+    def get_config(self):
+        """With the temperature."""
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+def _decoder(x, grey, width):
+    """Features (B, h, w, C) -> (B, H / 4, W / 4, width, or C if `width` is 0)."""
+    if width:
+        x = keras.layers.Conv2D(width, 3, padding="same", activation="relu", name="before")(x)
+    x = ResizeToQuarter(name="quarter")([x, grey])
+    if width:
+        x = keras.layers.Conv2D(width, 3, padding="same", activation="relu", name="after")(x)
+    return x
+
+
+def dilated_vgg():
+    """The paper's network without its last layer: (B, H, W, 3) in [0, 1] -> (B, H/4, W/4, 256).
+
+    Stock Keras operations only. Lightness less 50 is computed inside; nothing there is trained.
+    `stage1` to `stage8` are the last ReLUs of the blocks, before their batch norm, which has no
+    gain and no offset, as in the authors' code. Weights start from He's initialisation. Sides that
+    are no multiples of 8 give up to 2 more than a quarter, which `ResizeToQuarter` removes.
+    """
+    inputs = keras.Input((None, None, 3), name="images")
+    x = lab.lightness(inputs) - 50.0
+    blocks = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3), (512, 3), (512, 3)]
+    for i, (width, convs) in enumerate(blocks, start=1):
+        for j in range(1, convs + 1):
+            strided = i <= 3 and j == convs
+            stage = f"stage{i}" if j == convs else f"relu{i}_{j}"
+            dilation = 2 if i in (5, 6) else 1
+            x = _conv(x, width, f"conv{i}_{j}", stage, 2 if strided else 1, dilation)
+        x = keras.layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-5, center=False, scale=False, name=f"norm{i}"
+        )(x)
+    x = keras.layers.Conv2DTranspose(
+        256, 4, strides=2, padding="same", kernel_initializer="he_normal", name="conv8_1"
+    )(x)
+    x = keras.layers.ReLU(name="relu8_1")(x)
+    x = _conv(x, 256, "conv8_2", "relu8_2")
+    return keras.Model(inputs, _conv(x, 256, "conv8_3", "stage8"), name="dilated_vgg")
+
+
+def _conv(x, width, name, relu, stride=1, dilation=1):
+    x = keras.layers.Conv2D(
+        width,
+        3,
+        strides=stride,
+        dilation_rate=dilation,
+        padding="same",
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
+    return keras.layers.ReLU(name=relu)(x)
+
+
+def recolor(pixels, ab):
+    """Images (..., H, W, 3) with their own lightness and other colours (..., h, w, 2)."""
+    _, height, width, _ = keras.ops.shape(pixels) if len(pixels.shape) == 4 else (0, *pixels.shape)
+    ab = tf.image.resize(ab, (height, width))
+    return lab.lab_to_rgb(tf.concat([lab.lightness(pixels), ab], -1))
+
+
+def _check(crop, loss, uniform, neighbors, temperature, width):
+    if crop < 4 or crop % 4:
+        raise UserError(f"--crop: expected a multiple of 4 pixels. Received: {crop}")
+    if loss not in ("classification", "l2"):
+        raise UserError(f"--loss: expected classification or l2. Received: {loss!r}")
+    if not 0 < uniform <= 1:
+        raise UserError(f"--uniform: expected more than 0, at most 1. Received: {uniform}")
+    if not 1 <= neighbors <= len(lab.BINS):
+        raise UserError(f"--neighbors: expected 1 to {len(lab.BINS)} bins. Received: {neighbors}")
+    if not temperature > 0:
+        raise UserError(f"--temperature: expected more than 0. Received: {temperature}")
+    if width < 0:
+        raise UserError(f"--width: expected channels, or 0 for none. Received: {width}")
