@@ -116,8 +116,6 @@ def _write_version(encoder, folder, image_size):
     images = tf.TensorSpec((None, None, None, 3), tf.float32, name="images")
     files = tf.TensorSpec((None,), tf.string, name="image_bytes")
     archive = keras.export.ExportArchive()
-    archive.track(taps)
-    archive.track(loaded)
     archive.add_endpoint("embed", embed, input_signature=[images])  # first: `serving_default` too
     archive.add_endpoint("embed_bytes", embed_bytes, input_signature=[files])
     archive.add_endpoint("features", features, input_signature=[images])

@@ -12,7 +12,9 @@ from sslzoo import encoders, layers
 from sslzoo.errors import UserError
 
 TINY = {"widths": (4, 8, 12, 12, 8)}
-OWN = ["small", "alexnet", "alexnet_cfn", "alexnet_bn", "alexnet_small", "nin", "resnet18"]
+OWN = [
+    *("small", "mini", "alexnet", "alexnet_cfn", "alexnet_bn", "alexnet_small", "nin", "resnet18")
+]
 
 
 def images(*shape, seed=0):

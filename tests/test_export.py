@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from sslzoo import export
+from sslzoo import encoders, export
 from sslzoo.errors import UserError
 
 QUIET = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
@@ -213,6 +213,15 @@ def test_versions_count_up_and_a_failure_at_any_step_publishes_nothing(tmp_path,
     assert export.save(second, path) == str(path / "8")
     assert json.loads((path / "card.json").read_text())["version"] == 8
     assert keras.saving.load_model(path / "encoder.keras").output_shape[-1] == 8
+
+
+def test_weights_are_stored_twice_and_mini_stays_under_two_megabytes(tmp_path):
+    """Once in the SavedModel and once in encoder.keras; what the zoo's folder commits is small."""
+    encoder = encoders.get("mini")
+    export.save(encoder, tmp_path, image_size=32)
+    size = sum(p.stat().st_size for p in tmp_path.rglob("*") if not p.is_symlink() and p.is_file())
+    assert 0 < size - 8 * encoder.count_params() < 300_000
+    assert size < 2_000_000
 
 
 @pytest.mark.parametrize("kwargs", [{"image_size": 0}, {"image_size": 9.5}])

@@ -29,9 +29,9 @@ def get(name, **kwargs):
     """Builds an untrained encoder, named `name`.
 
     Args:
-        name: `small`, `alexnet`, `alexnet_cfn`, `alexnet_bn`, `alexnet_small`, `nin`, `resnet18`,
-            `resnet50`, or a classification backbone of `keras.applications` in any case of
-            letters, e.g. `MobileNetV2`.
+        name: `small`, `mini`, `alexnet`, `alexnet_cfn`, `alexnet_bn`, `alexnet_small`, `nin`,
+            `resnet18`, `resnet50`, or a classification backbone of `keras.applications` in any
+            case of letters, e.g. `MobileNetV2`.
         **kwargs: arguments of the function of that name; the other alexnets take `alexnet`'s.
 
     Returns:
@@ -229,6 +229,7 @@ def resnet(depths=(2, 2, 2, 2), bottleneck=False):
 
 PRESETS = {
     "small": (small, {}),
+    "mini": (small, {"widths": (32, 48, 96, 96, 64)}),  # exports in less than 2 MB
     "alexnet": (alexnet, {}),
     "alexnet_cfn": (alexnet, {"stride": 2}),
     "alexnet_bn": (alexnet, {"padding": 2, "groups": 1, "norm": "batch", "pool": "valid"}),
