@@ -1,7 +1,7 @@
 """An encoder becomes files that a server can poll: SavedModel, `encoder.keras`, card.
 
     path/card.json              what made it; names one version and the SHA-256 of its files
-    path/encoder.keras          symbolic link to the newest version's own
+    path/encoder.keras          symbolic link to the newest version's own (encoders only)
     path/3/                     a SavedModel, TensorFlow Serving's layout
     path/3/assets.extra/encoder.keras
 
@@ -34,9 +34,31 @@ def save(encoder, path, *, card=None, image_size=96):
     """Publish `encoder` as the next version under `path`; return that version's folder.
 
     `image_size` (pixels) is the square that `embed_bytes` brings every decoded image to. `card`
-    is a dict for `card.json`; where it uses a key of `_facts`, the measured fact wins.
+    is a dict for `card.json`; where it uses a key of the measured facts, the fact wins.
     """
     _check(encoder, image_size)
+    facts = _encoder_facts(encoder, image_size)
+    return publish(path, lambda folder: _write_version(encoder, folder, image_size), card, facts)
+
+
+def save_generator(model, path, *, card=None):
+    """Publish a model of images to images as the next version under `path`; return its folder.
+
+    The SavedModel has `generate` (also `serving_default`): `images` (N, H, W, 3) float32 in
+    [0, 1] -> `images` (N, H', W', 3), clipped to [0, 1]; and `generate_bytes`: `image_bytes` (N,)
+    JPEG or PNG files, each of its own size -> `png_bytes` (N,). There is no `encoder.keras`.
+    """
+    if model.input_shape != (None, None, None, 3) or model.output_shape[-1] != 3:
+        raise UserError(
+            "An exported generator turns (None, None, None, 3) into images of 3 channels. "
+            f"Received: {model.input_shape} to {model.output_shape}"
+        )
+    facts = {"kind": "generator", "parameters": model.count_params()}
+    return publish(path, lambda folder: _write_generator(model, folder), card, facts)
+
+
+def publish(path, write, card, facts):
+    """Make what `write(folder)` leaves in a folder the next version under `path`; return that."""
     card = json.loads(json.dumps(card or {}, default=_plain))  # a bad card fails before the work
     path = pathlib.Path(path)
     path.mkdir(parents=True, exist_ok=True)
@@ -44,13 +66,15 @@ def save(encoder, path, *, card=None, image_size=96):
     try:
         # mkdtemp is private to this user; the folder inside has the permissions a server needs.
         built = staging / "version"
-        _write_version(encoder, built, image_size)
+        write(built)
         version = 1 + max(versions(path), default=0)
-        facts = _facts(encoder, built, version, image_size)
-        (staging / "card.json").write_text(json.dumps({**card, **facts}, indent=2) + "\n")
-        (staging / "encoder.keras").symlink_to(f"{version}/{ENCODER}")
+        card |= {**facts, **_file_facts(built, version)}
+        (staging / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+        has_encoder = (built / ENCODER).exists()
         os.rename(built, path / str(version))
-        os.replace(staging / "encoder.keras", path / "encoder.keras")
+        if has_encoder:
+            (staging / "encoder.keras").symlink_to(f"{version}/{ENCODER}")
+            os.replace(staging / "encoder.keras", path / "encoder.keras")
         os.replace(staging / "card.json", path / "card.json")
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -122,23 +146,57 @@ def _write_version(encoder, folder, image_size):
     archive.write_out(str(folder), verbose=False)
 
 
+def _write_generator(model, folder):
+    plain = type(model).from_config(model.get_config())  # no variables of a distribution strategy
+    plain.set_weights(model.get_weights())
+
+    def generate(images):
+        return {"images": tf.clip_by_value(plain(images, training=False), 0.0, 1.0)}
+
+    def generate_one(contents):
+        image = tf.image.convert_image_dtype(_decode_any(contents), tf.float32)
+        painted = generate(image[None])["images"][0]
+        return tf.io.encode_png(tf.image.convert_image_dtype(painted, tf.uint8, saturate=True))
+
+    def generate_bytes(image_bytes):
+        pngs = tf.map_fn(generate_one, _files(image_bytes), fn_output_signature=tf.string)
+        return {"png_bytes": pngs}
+
+    images = tf.TensorSpec((None, None, None, 3), tf.float32, name="images")
+    files = tf.TensorSpec((None,), tf.string, name="image_bytes")
+    archive = keras.export.ExportArchive()
+    archive.add_endpoint("generate", generate, input_signature=[images])
+    archive.add_endpoint("generate_bytes", generate_bytes, input_signature=[files])
+    archive.write_out(str(folder), verbose=False)
+
+
 def _decode(image_bytes, size):
     """JPEG or PNG files (N,) string -> (N, size, size, 3) float32 in [0, 1], in the graph."""
+    signature = tf.TensorSpec((size, size, 3), tf.float32)
+    files = _files(image_bytes)
+    return tf.map_fn(lambda b: _decode_one(b, size), files, fn_output_signature=signature)
+
+
+def _files(image_bytes):
+    """The files themselves, after a look at their first bytes."""
     jpeg = tf.strings.substr(image_bytes, 0, 3) == b"\xff\xd8\xff"
     png = tf.strings.substr(image_bytes, 0, 8) == b"\x89PNG\r\n\x1a\n"
     bad = tf.where(~(jpeg | png))[:, 0]
     message = "image_bytes must be JPEG or PNG files. Received something else at index:"
     check = tf.debugging.Assert(tf.size(bad) == 0, [message, bad])
     with tf.control_dependencies([check]):
-        image_bytes = tf.identity(image_bytes)
-    signature = tf.TensorSpec((size, size, 3), tf.float32)
-    return tf.map_fn(lambda b: _decode_one(b, size), image_bytes, fn_output_signature=signature)
+        return tf.identity(image_bytes)
+
+
+def _decode_any(contents):
+    """One file () string -> (H, W, 3) uint8."""
+    # The JPEG op reads PNG too, and decodes alike on every machine when told the DCT.
+    return tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _decode_one(contents, size):
     """One file () string -> (size, size, 3): the largest centred square, resized."""
-    # The JPEG op reads PNG too, and decodes alike on every machine when told the DCT.
-    image = tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
+    image = _decode_any(contents)
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     side = tf.minimum(height, width)
     # Cropped before resizing: the other order would blow up a 1 x 50,000 image.
@@ -148,14 +206,9 @@ def _decode_one(contents, size):
     return tf.clip_by_value(resized, 0.0, 1.0)
 
 
-def _facts(encoder, built, version, image_size):
-    """What the card says of the files themselves."""
+def _encoder_facts(encoder, image_size):
+    """What the card says of an encoder."""
     return {
-        "version": version,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "sslzoo_version": sslzoo.__version__,
-        "keras_version": keras.__version__,
-        "tensorflow_version": tf.__version__,
         "input_shape": encoder.input_shape,
         "output_shape": encoder.output_shape,
         "stages": {
@@ -163,6 +216,17 @@ def _facts(encoder, built, version, image_size):
         },
         "parameters": encoder.count_params(),
         "image_size": image_size,
+    }
+
+
+def _file_facts(built, version):
+    """What the card says of the files themselves."""
+    return {
+        "version": version,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "sslzoo_version": sslzoo.__version__,
+        "keras_version": keras.__version__,
+        "tensorflow_version": tf.__version__,
         "files": {f"{version}/{name}": digest for name, digest in sha256(built).items()},
     }
 

@@ -140,14 +140,18 @@ def soft_encode(ab, neighbors=5):
     Shares are Gaussian in the distance, exp(-d^2 / (2 SIGMA^2)), and sum to 1. 5 neighbours as in
     the paper; the authors' code takes 10.
     """
-    a, b = ops.split(ab, 2, axis=-1)
-    # -d^2 / 2 but for a term that all bins share.
-    closeness = a * BINS[:, 0] + b * BINS[:, 1] - (BINS**2).sum(1) / 2  # (..., 313)
-    best, index = ops.top_k(closeness / SIGMA**2, neighbors)  # (..., neighbors)
-    share = ops.softmax(best)
+    best, index = ops.top_k(_closeness(ab) / SIGMA**2, neighbors)  # (..., neighbors), sorted
+    share = ops.exp(best - best[..., :1])
+    share /= ops.sum(share, -1, keepdims=True)
     return sum(
         ops.one_hot(index[..., i], len(BINS)) * share[..., i : i + 1] for i in range(neighbors)
     )
+
+
+def _closeness(ab):
+    """(..., 2) -> (..., 313): -d^2 / 2 to each bin, but for a term that all bins share."""
+    a, b = ops.split(ab, 2, axis=-1)
+    return a * BINS[:, 0] + b * BINS[:, 1] - (BINS**2).sum(1) / 2
 
 
 def annealed_mean(logits, temperature=0.38):
@@ -199,7 +203,7 @@ def measure_prior(examples):
 
 def bin_counts(ab):
     """How many of the colours (..., 2) are nearest to each bin: (313,) int64."""
-    nearest = ops.convert_to_numpy(ops.argmax(soft_encode(ab, 1), -1))
+    nearest = ops.convert_to_numpy(ops.argmax(_closeness(ab), -1))
     return np.bincount(nearest.ravel(), minlength=len(BINS))
 
 

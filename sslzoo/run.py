@@ -153,15 +153,36 @@ class Run:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         return optimizer
 
+    def adam(self, beta_1=0.9, beta_2=0.999):
+        """Adam with the flags' schedule and weight decay.
+
+        The decay acts on the weights alone (arXiv:1711.05101), where the papers add L2 to the
+        gradient, which Adam then divides by its own scale.
+        """
+        optimizer = keras.optimizers.Adam(
+            self.learning_rate_schedule(),
+            beta_1=beta_1,
+            beta_2=beta_2,
+            weight_decay=self.weight_decay or None,
+        )
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        return optimizer
+
     # === What comes out ===
 
-    def finish(self, pretext):
-        """Probes the encoder beside a random one and exports it; returns the scores or None."""
+    def finish(self, pretext, generator=None):
+        """Probes the encoder beside a random one and exports it; returns the scores or None.
+
+        A `generator`, a model of images to images, is exported beside it.
+        """
         scores = self.probe(pretext)
         path = f"{self.workdir}/exported/{self.recipe}"
         size = pretext.crop or self.resize or 96
         export.save(pretext.encoder, path, card=self.card(scores), image_size=size)
         logging.info("exported to %s", path)
+        if generator is not None:
+            export.save_generator(generator, f"{path}_generator", card=self.card(None))
+            logging.info("exported to %s_generator", path)
         return scores
 
     def probe(self, pretext):

@@ -68,6 +68,8 @@ def load(name, root=None):
 def encoder(name, root=None):
     """The Keras encoder of `name`, trainable, checked against its SHA-256, loaded in safe mode."""
     file = _verified(name, root) / export.ENCODER
+    if not file.exists():
+        raise UserError(f"Expected an encoder; zoo.load is for the others. Received: {name!r}")
     return keras.saving.load_model(file, compile=False, safe_mode=True)
 
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from sslzoo import encoders, export
+from sslzoo import encoders, export, zoo
 from sslzoo.errors import UserError
 
 QUIET = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
@@ -238,3 +238,44 @@ def test_wrong_encoder_is_refused(tmp_path):
     with pytest.raises(UserError, match="stage1"):
         export.save(keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs)), tmp_path)
     assert visible(tmp_path) == []
+
+
+# === Generators: images to images ===
+
+
+@pytest.fixture(scope="module")
+def generator():
+    x = inputs = keras.Input((None, None, 3))
+    x = keras.layers.UpSampling2D(2)(x)
+    return keras.Model(inputs, keras.layers.Rescaling(1.5)(x))  # leaves [0, 1]
+
+
+def test_a_generator_paints_images_and_files_of_any_size(generator, tmp_path):
+    served = tf.saved_model.load(export.save_generator(generator, tmp_path / "painter"))
+    images = np.float32(pixels(5, 7)[None] / 255)
+    painted = served.signatures["serving_default"](images=images)["images"].numpy()
+    np.testing.assert_allclose(painted, np.clip(generator(images), 0, 1), atol=1e-6)
+    assert painted.shape == (1, 10, 14, 3)
+    assert painted.max() == 1
+    files = tf.constant([encode(pixels(5, 7)), encode(pixels(9, 4))])
+    pngs = served.signatures["generate_bytes"](image_bytes=files)["png_bytes"].numpy()
+    decoded = [np.asarray(Image.open(io.BytesIO(png))) for png in pngs]
+    assert [image.shape for image in decoded] == [(10, 14, 3), (18, 8, 3)]
+    np.testing.assert_allclose(decoded[0] / 255, painted[0], atol=0.003)
+
+
+def test_a_generator_has_a_card_and_no_encoder(generator, tmp_path):
+    export.save_generator(generator, tmp_path / "painter", card={"recipe": "test"})
+    assert visible(tmp_path / "painter") == ["1", "card.json"]
+    (entry,) = zoo.list(tmp_path)
+    assert entry.card["kind"] == "generator"
+    assert entry.card["recipe"] == "test"
+    assert zoo.load("painter", tmp_path).generate(np.zeros((1, 2, 2, 3), np.float32))
+    with pytest.raises(UserError, match="painter"):
+        zoo.encoder("painter", tmp_path)
+
+
+def test_what_gives_no_images_is_no_generator(encoder, tmp_path):
+    with pytest.raises(UserError, match="Received"):
+        export.save_generator(encoder, tmp_path / "painter")
+    assert not (tmp_path / "painter").exists()
