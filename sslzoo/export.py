@@ -30,15 +30,21 @@ from sslzoo.errors import UserError
 ENCODER = "assets.extra/encoder.keras"  # Serving and tf.saved_model ignore what lies there
 
 
-def save(encoder, path, *, card=None, image_size=96):
+def save(encoder, path, *, card=None, image_size=96, classify=None):
     """Publish `encoder` as the next version under `path`; return that version's folder.
 
     `image_size` (pixels) is the square that `embed_bytes` brings every decoded image to. `card`
     is a dict for `card.json`; where it uses a key of the measured facts, the fact wins.
+    `classify` turns what `features` returns for images of that square into a dict of `scores` and
+    `classes`, both (N, K); then there are `classify` and `classify_bytes` too.
     """
     _check(encoder, image_size)
     facts = _encoder_facts(encoder, image_size)
-    return publish(path, lambda folder: _write_version(encoder, folder, image_size), card, facts)
+
+    def write(folder):
+        _write_version(encoder, folder, image_size, classify)
+
+    return publish(path, write, card, facts)
 
 
 def save_generator(model, path, *, card=None):
@@ -118,7 +124,7 @@ def _check(encoder, image_size):
         )
 
 
-def _write_version(encoder, folder, image_size):
+def _write_version(encoder, folder, image_size, classify):
     (folder / ENCODER).parent.mkdir(parents=True)
     encoder.save(folder / ENCODER)
     # What is exported is what the file holds: the file is proven to load, and an encoder born
@@ -143,6 +149,16 @@ def _write_version(encoder, folder, image_size):
     archive.add_endpoint("embed", embed, input_signature=[images])  # first: `serving_default` too
     archive.add_endpoint("embed_bytes", embed_bytes, input_signature=[files])
     archive.add_endpoint("features", features, input_signature=[images])
+    if classify:
+
+        def classify_images(images):  # of any size: the head knows one
+            return classify(features(_square(images, image_size)))
+
+        def classify_bytes(image_bytes):
+            return classify(features(_decode(image_bytes, image_size)))
+
+        archive.add_endpoint("classify", classify_images, input_signature=[images])
+        archive.add_endpoint("classify_bytes", classify_bytes, input_signature=[files])
     archive.write_out(str(folder), verbose=False)
 
 
@@ -196,14 +212,17 @@ def _decode_any(contents):
 
 def _decode_one(contents, size):
     """One file () string -> (size, size, 3): the largest centred square, resized."""
-    image = _decode_any(contents)
-    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    return tf.clip_by_value(_square(_decode_any(contents), size) / 255, 0.0, 1.0)
+
+
+def _square(images, size):
+    """(..., H, W, 3) -> (..., size, size, 3) float32: the largest centred square, resized."""
+    height, width = tf.unstack(tf.shape(images)[-3:-1])
     side = tf.minimum(height, width)
     # Cropped before resizing: the other order would blow up a 1 x 50,000 image.
     top, left = (height - side) // 2, (width - side) // 2
-    square = tf.image.convert_image_dtype(image[top : top + side, left : left + side], tf.float32)
-    resized = tf.image.resize(square, (size, size), antialias=True)
-    return tf.clip_by_value(resized, 0.0, 1.0)
+    square = images[..., top : top + side, left : left + side, :]
+    return tf.image.resize(square, (size, size), antialias=True)
 
 
 def _encoder_facts(encoder, image_size):

@@ -215,6 +215,26 @@ def test_versions_count_up_and_a_failure_at_any_step_publishes_nothing(tmp_path,
     assert keras.saving.load_model(path / "encoder.keras").output_shape[-1] == 8
 
 
+def test_a_head_adds_classify_for_images_of_any_size_and_for_files(encoder, tmp_path):
+    def classify(features):
+        scores = tf.reduce_mean(features["stage1"], (1, 2))
+        return {"scores": scores, "classes": tf.fill(tf.shape(scores), "cat")}
+
+    folder = export.save(encoder, tmp_path, image_size=8, classify=classify)
+    served = tf.saved_model.load(folder)
+    image = pixels(8, 8)
+    file = served.signatures["classify_bytes"](image_bytes=tf.constant([encode(image)]))
+    square = served.signatures["classify"](images=np.float32(image[None] / 255))
+    np.testing.assert_allclose(file["scores"], square["scores"], atol=1e-6)
+    expected = tf.reduce_mean(served.features(np.float32(image[None] / 255))["stage1"], (1, 2))
+    np.testing.assert_allclose(square["scores"], expected, atol=1e-6)
+    assert square["classes"].numpy().tolist() == [[b"cat"] * 4]
+    wide = np.pad(image, [(0, 0), (3, 3), (0, 0)])
+    got = served.classify(np.float32(wide[None] / 255))["scores"]
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    assert served.classify(np.zeros((2, 30, 21, 3), np.float32))["scores"].shape == (2, 4)
+
+
 def test_weights_are_stored_twice_and_mini_stays_under_two_megabytes(tmp_path):
     """Once in the SavedModel and once in encoder.keras; what the zoo's folder commits is small."""
     encoder = encoders.get("mini")
