@@ -192,19 +192,17 @@ def measure_prior(examples):
     Raises:
         UserError: there is no colour in them.
     """
-    counts = np.zeros(len(BINS), np.int64)
-    for ab in examples.map(lambda example: subsampled_ab(example["image"])):
-        if is_colorful(ab):
-            counts += bin_counts(ab)
+    each = examples.map(lambda example: bin_counts(subsampled_ab(example["image"])))
+    counts = sum(map(ops.convert_to_numpy, each))
     if not counts.any():
         raise UserError("--dataset: expected colour images, to learn colours from. Received: grey")
     return smoothed(counts)
 
 
 def bin_counts(ab):
-    """How many of the colours (..., 2) are nearest to each bin: (313,) int64."""
-    nearest = ops.convert_to_numpy(ops.argmax(_closeness(ab), -1))
-    return np.bincount(nearest.ravel(), minlength=len(BINS))
+    """How many of the colours (h, w, 2) are nearest to each bin: (313,); none in a grey image."""
+    nearest = ops.reshape(ops.argmax(_closeness(ab), -1), [-1])
+    return ops.bincount(nearest, minlength=len(BINS)) * ops.cast(is_colorful(ab), "int32")
 
 
 def smoothed(counts):
