@@ -22,6 +22,34 @@ def random_crop(image, size, seed):
     return tf.image.stateless_random_crop(image, (size, size, image.shape[-1]), seed)
 
 
+def random_resized_crop(image, size, min_area, seed):
+    """A window of `min_area` to 1 of (H, W, 3), aspect 3/4 to 4/3, as (size, size, 3), bilinear."""
+    *_, box = tf.image.stateless_sample_distorted_bounding_box(
+        tf.shape(image),
+        [[[0.0, 0.0, 1.0, 1.0]]],
+        seed,
+        min_object_covered=0.0,
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=(min_area, 1.0),
+    )
+    return tf.image.crop_and_resize(image[None], box[0], [0], (size, size))[0]
+
+
+def jitter_color(image, strength, hue, seed):
+    """Brightness, contrast and saturation times 1 +- `strength`, hue turned by up to `hue` circles.
+
+    As torchvision's ColorJitter (blends with black, with the mean grey, with the greys), but
+    always in this order, and clipped to [0, 1] once, at the end.
+    """
+    factors = tf.random.stateless_uniform((4,), seed, -1.0, 1.0)
+    brightness, contrast, saturation = tf.unstack(1 + strength * factors[:3])
+    image *= brightness
+    image = (image - tf.reduce_mean(grey(image))) * contrast + tf.reduce_mean(grey(image))
+    image = grey(image) + (image - grey(image)) * saturation
+    image = tf.clip_by_value(image, 0.0, 1.0)
+    return tf.image.adjust_hue(image, hue * factors[3]) if hue else image
+
+
 def grey(image):
     """(..., 3) -> (..., 3): three copies of the luma. Grey tasks feed grey RGB."""
     return tf.repeat(tf.reduce_sum(image * GREY_WEIGHTS, -1, keepdims=True), 3, axis=-1)
@@ -127,3 +155,12 @@ def enlarge(pictures, side):
 def save_png(path, picture):
     """Writes (H, W, 3) uint8 as a PNG file."""
     keras.utils.save_img(path, picture, data_format="channels_last", scale=False)
+def shades(vector, side):
+    """The numbers of (n,) as a square of greys of about `side` pixels, 0 in the middle: uint8."""
+    columns = int(np.ceil(np.sqrt(len(vector))))
+    square = np.zeros(columns * columns, np.float32)
+    square[: len(vector)] = vector
+    square = 0.5 + square / (2 * max(float(np.abs(vector).max()), 1e-6))
+    return enlarge(to_uint8(np.repeat(square.reshape(columns, columns, 1), 3, -1)), side)
+
+

@@ -185,20 +185,36 @@ class Run:
             logging.info("exported to %s_generator", path)
         return scores
 
-    def probe(self, pretext):
-        """`probes.linear` on this dataset's labels; None where it has none, saying so."""
+    def labelled(self):
+        """The train and test sources with labels for probes; None where there are none."""
         if not self.probe_images:
             return None
         try:
-            train, test = (
+            return [
                 data.load(
                     self.dataset, split, data_dir=self.data_dir, resize=self.resize, labels=True
                 )
                 for split in ("train", "test")
-            )
+            ]
         except UserError as error:
-            logging.info("no linear probe: %s", error)
+            logging.info("no probe: %s", error)
             return None
+
+    def monitors(self, pretext):
+        """Callbacks that watch a `MemoryPretext` by kNN, where there are labels."""
+        sources = self.labelled()
+        if not sources:
+            return []
+        train, test = sources
+        test = test.examples(crop=pretext.crop, shuffle=False)
+        return [probes.Monitor(pretext.embed, pretext.memory.rows.numpy, train.labels, test)]
+
+    def probe(self, pretext):
+        """`probes.linear` on this dataset's labels; None where it has none, saying so."""
+        sources = self.labelled()
+        if not sources:
+            return None
+        train, test = sources
         logging.info("linear probe of the encoder and of a random-init one ...")
         crop = pretext.crop
         few = min(self.probe_images, train.size)

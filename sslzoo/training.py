@@ -12,7 +12,7 @@ from sslzoo import callbacks, checkpoints
 PICTURED = 8  # puzzles on the contact sheet
 
 
-def pretrain(pretext, run):
+def pretrain(pretext, run, extra=()):
     """Trains a compiled pretext on unlabelled images, from wherever the last attempt stopped.
 
     Leaves in `run.workdir`: `log.csv` (one row an epoch), `tensorboard/`, `puzzles.png` (puzzles,
@@ -24,6 +24,7 @@ def pretrain(pretext, run):
     Args:
         pretext: a compiled `Pretext`, made under `run.scope()`.
         run: a `Run`: gives the images, the budget and the folder.
+        extra: more callbacks; what they add to the logs of an epoch is logged with the rest.
 
     Raises:
         UserError: the loss is no longer finite (named with its step), too many images cannot be
@@ -37,6 +38,7 @@ def pretrain(pretext, run):
     if step:
         logging.info("resuming after step %d of %d", step, progress.total)
     reporters = [
+        *extra,
         callbacks.Guard(progress),
         callbacks.RestoreMetrics(progress, arrays),
         callbacks.Rows(progress, workdir / "log.csv"),

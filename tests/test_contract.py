@@ -13,6 +13,7 @@ from toy import UpsideDown
 from sslzoo import checkpoints, export
 from sslzoo.pretexts.colorization import Colorization
 from sslzoo.pretexts.jigsaw import Jigsaw
+from sslzoo.pretexts.npid import Npid
 from sslzoo.pretexts.relative_patch import RelativePatch
 from sslzoo.pretexts.rotation import Rotation
 
@@ -54,12 +55,20 @@ def colorization(encoder, **kwargs):
     return pretext
 
 
+def npid(encoder, **kwargs):
+    geometry = {"crop": 16, "view": 16, "dims": 8, "temperature": 0.5, "negatives": 32}
+    pretext = Npid(encoder, num_images=64, **geometry)
+    pretext.compile(keras.optimizers.SGD(0.1, momentum=0.9), **kwargs)
+    return pretext
+
+
 MAKERS = {
     "toy": toy,
     "jigsaw": jigsaw,
     "rotation": rotation,
     "relative_patch": relative_patch,
     "colorization": colorization,
+    "npid": npid,
 }
 
 

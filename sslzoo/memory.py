@@ -1,0 +1,216 @@
+"""The memory bank: one unit vector per image of the data set, and losses that contrast with it.
+
+From instance discrimination (Wu et al. 2018, arXiv:1805.01978) and PIRL (Misra & van der Maaten
+2020, arXiv:1912.01991). A row is the running average of what the network said of that image, so
+that an image can be told from thousands of others of which only the memory is looked at.
+
+Departures from the papers: the images of a step share their negatives, so that a step gathers K
+rows and not B * K; and the constant Z of NCE, which the authors estimate from the first batch, is
+the number which that estimate tends to, see `log_mean_exp`.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sslzoo.errors import UserError
+from sslzoo.pretext import Pretext
+
+
+class MemoryBank(keras.layers.Layer):
+    """A table of unit rows, `rows` (size, dims) float32, by the stable index of the image.
+
+    It is a weight that no gradient reaches, so it is saved and restored with the model. A step
+    costs the same however many rows there are, because they are written in place.
+
+    Args:
+        size: number of images.
+        dims: length of a row.
+        momentum: share of the old row in the new one (both papers: 0.5), 0 to 1.
+    """
+
+    def __init__(self, size, dims, momentum=0.5, **kwargs):
+        super().__init__(trainable=False, **kwargs)
+        self.size = size
+        self.momentum = momentum
+        self.rows = self.add_weight(
+            shape=(size, dims),
+            initializer=_random_unit_rows,
+            trainable=False,
+            aggregation="only_first_replica",  # `update` hands every replica the same rows
+            name="rows",
+        )
+        self.built = True
+
+    def gather(self, index):
+        """Rows of `index` (...) int64: (..., dims)."""
+        return tf.stop_gradient(tf.gather(_resource(self.rows), index))
+
+    def update(self, index, embeddings):
+        """Moves the rows `index` (B,) towards `embeddings` (B, dims), and normalises them.
+
+        To be called in the replica context, outside XLA: the rows of all replicas are gathered
+        first, so that every replica's bank stays the same.
+        """
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync > 1:
+            index, embeddings = context.all_gather((index, embeddings), axis=0)
+        mixed = self.momentum * self.gather(index) + (1 - self.momentum) * embeddings
+        rows = tf.math.l2_normalize(mixed, axis=-1)
+        # `keras.ops.scatter_update` and `assign` would copy the whole bank.
+        _resource(self.rows).scatter_update(tf.IndexedSlices(rows, index))
+
+    def similarities(self, embeddings, index):
+        """Cosines of (B, dims) with rows `index` (K,) int64: (B, K)."""
+        return tf.matmul(embeddings, self.gather(index), transpose_b=True)
+
+    def contrast(self, embeddings, index, count, seed):
+        """Cosines of each embedding with its own row, and with `count` others' rows.
+
+        The negatives are drawn once for the batch, with replacement. Where one is the image's own
+        row, another takes its place: that of the image `offset` places further on. Draws and offset
+        are uniform, so every negative is uniform over the *other* images.
+
+        Args:
+            embeddings: (B, dims), unit vectors.
+            index: (B,) int64, whose embeddings they are.
+            count: number of negatives, K.
+            seed: (2,) integers; all replicas of a step pass the same.
+
+        Returns:
+            positive (B,), negative (B, K).
+        """
+        drawn, offset = self.draw(count, seed)
+        positive = tf.reduce_sum(embeddings * self.gather(index), -1)
+        stand_in = tf.reduce_sum(embeddings * self.gather((index + offset) % self.size), -1)
+        own = index[:, None] == drawn[None]  # (B, K)
+        return positive, tf.where(own, stand_in[:, None], self.similarities(embeddings, drawn))
+
+    def draw(self, count, seed):
+        """Indices of negatives (count,) int64, and the offset () int64 of the stand-in, from 1."""
+        # Named, or XLA would draw with another generator. Its floats differ all the same.
+        seeds = tf.unstack(tf.random.split(seed, 2, alg="philox"), num=2)
+        drawn = tf.random.stateless_uniform(
+            (count,), seeds[0], 0, self.size, tf.int64, alg="philox"
+        )
+        return drawn, tf.random.stateless_uniform(
+            (), seeds[1], 1, self.size, tf.int64, alg="philox"
+        )
+
+
+def _random_unit_rows(shape, dtype=None):
+    """Uniform on the sphere, as in VISSL; the authors of NPID start from a length of about 1."""
+    return keras.ops.normalize(keras.initializers.RandomNormal()(shape, dtype), axis=-1)
+
+
+def _resource(variable):
+    """The TensorFlow variable inside a Keras one."""
+    return variable.value
+
+
+# === Losses: cosines -> (B,) ===
+
+
+def nce(positive, negative, temperature, log_mean):
+    """Noise-contrastive estimation: is it the image's own row, or one of the K drawn?
+
+    With P = exp(cosine / temperature) / Z and noise of probability 1 / n, it is
+    -ln P+ / (P+ + K / n) - sum of ln (K / n) / (P- + K / n), where Z = n times the mean
+    exponential; n cancels.
+
+    Args:
+        positive: (B,).
+        negative: (B, K).
+        temperature: of the cosines.
+        log_mean: logarithm of the mean exponential, see `log_mean_exp`.
+    """
+    shift = float(np.log(negative.shape[-1])) + log_mean
+    return tf.nn.softplus(shift - positive / temperature) + tf.reduce_sum(
+        tf.nn.softplus(negative / temperature - shift), -1
+    )
+
+
+def infonce(positive, negative, temperature):
+    """Cross-entropy of the own row among all K + 1: -ln h of PIRL's first equation."""
+    logits = tf.concat([positive[:, None], negative], -1) / temperature
+    return tf.reduce_logsumexp(logits, -1) - logits[:, 0]
+
+
+def log_mean_exp(dims, temperature):
+    """Logarithm of the mean of exp(cosine / temperature) over random directions.
+
+    That is what the authors' estimate of Z / n from the first batch tends to, because the bank
+    starts random: here it is exact, the same for one device as for many, and no state.
+    """
+    from scipy.special import hyp0f1  # at the top it would slow every start
+
+    return float(np.log(hyp0f1(dims / 2, 1 / (2 * temperature) ** 2)))
+
+
+def chance(kind, count, log_mean):
+    """The loss ("softmax" over `count` rows, "infonce", "nce") against a random bank."""
+    value = np.log(count if kind == "softmax" else count + 1) + log_mean
+    return float(value + count * np.log1p(1 / count) if kind == "nce" else value)
+
+
+# === Pretext ===
+
+
+@keras.saving.register_keras_serializable("sslzoo")
+class MemoryPretext(Pretext):
+    """A pretext with a bank, `memory`: its y is the image's index, its (first) output goes in.
+
+    A subclass makes them by `remember`, after its network.
+    """
+
+    def remember(self, num_images, dims, momentum, temperature, negatives, estimator):
+        """Makes the bank. With `negatives` 0 the loss is the softmax over all rows."""
+        check(num_images, dims, momentum, temperature, negatives, estimator)
+        self.memory = MemoryBank(num_images, dims, momentum, name="memory")
+        self.num_images = num_images
+        self.dims = dims
+        self.momentum = momentum
+        self.temperature = temperature
+        self.negatives = negatives
+        self.estimator = estimator
+
+        self.log_mean = log_mean_exp(dims, temperature)
+        kind = estimator if negatives else "softmax"
+        self.chance_loss = chance(kind, negatives or num_images, self.log_mean)
+
+    def contrast(self, embeddings, index):
+        """The loss of each unit vector (B, dims) against the rows of its image `index`: (B,)."""
+        if not self.negatives:
+            rows = tf.stop_gradient(_resource(self.memory.rows))
+            logits = tf.matmul(embeddings, rows, transpose_b=True)  # (B, num_images)
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(index, logits / self.temperature)
+        seed = tf.stack([tf.constant(0, tf.int64), tf.cast(self.optimizer.iterations, tf.int64)])
+        cosines = self.memory.contrast(embeddings, index, self.negatives, seed)
+        if self.estimator == "infonce":
+            return infonce(*cosines, self.temperature)
+        return nce(*cosines, self.temperature, self.log_mean)
+
+    def after_step(self, y, y_pred):
+        """Puts the batch's embeddings into the bank."""
+        self.memory.update(y, tf.nest.flatten(y_pred)[0])
+
+    def nearest(self, embeddings, count):
+        """Indices of the `count` rows nearest to each of (B, dims): (B, count)."""
+        cosines = tf.matmul(embeddings, _resource(self.memory.rows), transpose_b=True)
+        return tf.math.top_k(cosines, count).indices
+
+
+def check(num_images, dims, momentum, temperature, negatives, estimator):
+    """Raises `UserError`, with the flag's name, where an argument of the bank is out of range."""
+    if num_images < 2:
+        raise UserError(f"num_images: expected at least 2 images. Received: {num_images}")
+    if dims < 1:
+        raise UserError(f"--dims: expected at least 1. Received: {dims}")
+    if not 0 <= momentum <= 1:
+        raise UserError(f"--momentum: expected 0 to 1. Received: {momentum}")
+    if not temperature > 0:
+        raise UserError(f"--temperature: expected more than 0. Received: {temperature}")
+    if negatives < 0:
+        raise UserError(f"--negatives: expected a number, or 0 for all. Received: {negatives}")
+    if estimator not in ("nce", "infonce"):
+        raise UserError(f"--estimator: expected nce or infonce. Received: {estimator!r}")

@@ -1,0 +1,182 @@
+"""Instance discrimination: its loss, its views, its monitor (METHODS 6)."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import examples, photo, tiny_encoder
+
+from sslzoo import images, probes
+from sslzoo.errors import UserError
+from sslzoo.pretexts.npid import Npid
+
+PLAIN = {"min_area": 1.0, "jitter": 0.0, "hue": 0.0, "grey": 0.0, "flip": False}
+SMALL = {"crop": 16, "view": 16, "dims": 8, "temperature": 0.5, "negatives": 0}
+
+
+def small(num_images=64, **kwargs):
+    return Npid(tiny_encoder(), num_images, **{**SMALL, **kwargs})
+
+
+def example(image, seed=(1, 2)):
+    return {
+        "image": tf.constant(image),
+        "index": tf.constant(5, tf.int64),
+        "seed": tf.convert_to_tensor(seed),
+    }
+
+
+# === Loss ===
+
+
+def test_full_softmax_of_equal_cosines_is_ln_n():
+    pretext = small(num_images=50_000)
+    pretext.memory.rows.assign(np.ones((50_000, 8), np.float32) / np.sqrt(8))
+    embedding = tf.constant(np.eye(8, dtype=np.float32)[:3])
+    loss = pretext.contrast(embedding, tf.constant([0, 7, 49_999], tf.int64))
+    np.testing.assert_allclose(loss, 10.8198, atol=1e-4)
+
+
+def test_full_softmax_knows_its_own_row():
+    pretext = small(num_images=8, temperature=0.01)
+    pretext.memory.rows.assign(np.eye(8, dtype=np.float32))
+    embedding = tf.constant(np.eye(8, dtype=np.float32)[[2, 3]])
+    losses = pretext.contrast(embedding, tf.constant([2, 4], tf.int64))
+    np.testing.assert_allclose(losses, [0, 100], atol=1e-3)
+
+
+@pytest.mark.parametrize(("negatives", "estimator"), [(0, "nce"), (512, "nce"), (512, "infonce")])
+def test_the_loss_against_a_random_bank_is_chance(negatives, estimator):
+    pretext = small(2000, negatives=negatives, estimator=estimator, dims=32, temperature=0.2)
+    pretext.compile("sgd")
+    embeddings = keras.ops.normalize(keras.random.normal((500, 32)), axis=-1)
+    loss = tf.reduce_mean(pretext.contrast(embeddings, tf.range(500, dtype=tf.int64)))
+    assert float(loss) == pytest.approx(pretext.chance_loss, rel=0.02)
+
+
+def test_training_finds_images_again_and_fills_the_bank_with_unit_rows():
+    pretext = small(16, **PLAIN, temperature=0.1)
+    pretext.compile(keras.optimizers.SGD(0.3, momentum=0.9))
+    data = examples(16, n=16)
+    pretext.fit(pretext.puzzles(data, 8), epochs=20, verbose=0)
+    pixels = np.stack([e["image"] for e in data])
+    found = pretext.nearest(pretext.embed(pixels), 1)[:, 0].numpy()
+    assert np.mean(found == np.arange(16)) > 0.8
+    np.testing.assert_allclose(np.linalg.norm(pretext.memory.rows.numpy(), axis=-1), 1, atol=1e-5)
+
+
+def test_evaluation_leaves_the_bank_alone():
+    pretext = small()
+    pretext.compile("sgd")
+    before = pretext.memory.rows.numpy()
+    pretext.evaluate(pretext.puzzles(examples(16), 8), verbose=0)
+    np.testing.assert_array_equal(pretext.memory.rows.numpy(), before)
+
+
+def test_embeddings_have_length_1():
+    embeddings = small()(np.stack([photo(16, i) for i in range(3)]))
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=-1), 1, atol=1e-5)
+
+
+# === Views ===
+
+
+def test_a_plain_view_is_the_image_and_y_its_index():
+    view, index = small(**PLAIN).transform(example(photo(16)))
+    np.testing.assert_allclose(view, photo(16), atol=1e-5)
+    assert int(index) == 5
+
+
+def test_views_show_a_share_of_the_image():
+    ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32)[:, None, None], (1, 64, 3))
+    spans = []
+    for i in range(100):
+        view = images.random_resized_crop(tf.constant(ramp), 32, 0.25, (i, 1)).numpy()
+        other = images.random_resized_crop(
+            tf.constant(ramp.transpose(1, 0, 2)), 32, 0.25, (i, 1)
+        ).numpy()
+        assert view.shape == (32, 32, 3)
+        spans.append([np.ptp(view), np.ptp(other)])
+    area = np.prod(spans, axis=1)
+    assert 0.2 < area.min() < 0.35
+    assert 0.85 < area.max() <= 1
+    assert 0.7 < np.min(np.divide(*np.transpose(spans))) < 1  # 3 / 4, and the last row's half
+
+
+def test_jitter_of_colors_by_hand():
+    """Brightness, contrast and saturation as torchvision defines them."""
+    image, seed = photo(8) * 0.4 + 0.3, (4, 2)
+    factors = tf.random.stateless_uniform((4,), seed, -1.0, 1.0).numpy()
+    brightness, contrast, saturation = 1 + 0.2 * factors[:3]
+    expected = image * brightness
+    luma = (expected * images.GREY_WEIGHTS).sum(-1)
+    expected = contrast * expected + (1 - contrast) * luma.mean()
+    luma = (expected * images.GREY_WEIGHTS).sum(-1, keepdims=True)
+    expected = saturation * expected + (1 - saturation) * luma
+    ours = images.jitter_color(tf.constant(image), 0.2, 0.0, seed)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+    turned = images.jitter_color(tf.constant(image), 0.2, 0.5, seed)
+    np.testing.assert_allclose(
+        turned, tf.image.adjust_hue(ours, 0.5 * factors[3]).numpy(), atol=1e-5
+    )
+    bright = images.jitter_color(tf.ones((4, 4, 3)), 1.0, 0.0, seed)
+    assert 0 <= float(tf.reduce_min(bright)) <= float(tf.reduce_max(bright)) <= 1
+
+
+def test_flip_and_grey_are_as_frequent_as_asked():
+    pretext, image = small(**{**PLAIN, "flip": True, "grey": 0.3}), photo(16)
+    seeds = tf.data.Dataset.range(200).map(lambda i: tf.stack([tf.cast(i, tf.int32), 1]))
+    views = [v.numpy() for v, _ in seeds.map(lambda s: pretext.transform(example(image, s)))]
+    grey = np.array([np.ptp(view, axis=-1).max() < 1e-5 for view in views])
+    grey_image = images.grey(tf.constant(image)).numpy()
+    straight = [
+        np.abs(v - (grey_image if g else image)).max() < 1e-4
+        for v, g in zip(views, grey, strict=True)
+    ]
+    assert np.mean(grey) == pytest.approx(0.3, abs=0.1)
+    assert np.mean(straight) == pytest.approx(0.5, abs=0.12)
+
+
+# === Monitor, errors, pictures ===
+
+
+def test_the_monitor_logs_chance_before_and_clusters_after():
+    pretext = small(200, dims=16)
+    labels = np.arange(200) % 4
+    test = examples(16, n=100).map(lambda e: {**e, "label": e["index"] % 4})
+    monitor, logs = probes.Monitor(pretext.embed, pretext.memory.rows.numpy, labels, test), {}
+    monitor.on_epoch_end(0, logs)
+    assert 0.1 < logs["knn"] < 0.42  # a random bank; the embeddings of 100 images lie close
+    centres = np.eye(16, dtype=np.float32)
+    pretext.memory.rows.assign(centres[labels])
+    order = iter(centres[np.arange(100) % 4][None])
+    monitor = probes.Monitor(lambda _: next(order), monitor.rows, labels, test)
+    monitor.on_epoch_end(1, logs)
+    assert logs["knn"] == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "flag"),
+    [
+        ({"view": 17}, "--view"),
+        ({"min_area": 0.0}, "--min_area"),
+        ({"jitter": 2.0}, "--jitter"),
+        ({"hue": 0.7}, "--hue"),
+        ({"num_images": 1}, "num_images"),
+    ],
+)
+def test_impossible_settings_name_the_flag(settings, flag):
+    with pytest.raises(UserError, match=f"{flag}: .*Received"):
+        small(**settings)
+
+
+def test_picture_shows_view_row_and_embedding():
+    pretext = small()
+    pretext.memory.rows.assign(np.eye(8, dtype=np.float32)[np.arange(64) % 8])
+    x, y = (part.numpy() for part in pretext.transform(example(photo(16))))
+    panel = pretext.picture(x, y, pretext.memory.gather(5).numpy())
+    row, embedding = panel[:96, 104:200], panel[:96, 208:304]
+    np.testing.assert_array_equal(row, embedding)
+    assert row.max() == 255
+    assert np.mean(row == 255) == pytest.approx(1 / 9, abs=0.01)  # of 3 x 3 squares one is white
+    assert pretext.picture(x, y).shape[1] == 200
