@@ -24,7 +24,7 @@ import keras
 import tensorflow as tf
 
 import sslzoo
-from sslzoo import encoders
+from sslzoo import encoders, folding
 from sslzoo.errors import UserError
 
 ENCODER = "assets.extra/encoder.keras"  # Serving and tf.saved_model ignore what lies there
@@ -38,7 +38,7 @@ def save(encoder, path, *, card=None, image_size=96, classify=None):
     `classify` turns what `features` returns for images of that square into a dict of `scores` and
     `classes`, both (N, K); then there are `classify` and `classify_bytes` too.
     """
-    _check(encoder, image_size)
+    check(encoder, image_size)
     facts = _encoder_facts(encoder, image_size)
 
     def write(folder):
@@ -104,7 +104,8 @@ def digest(file):
     return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest()
 
 
-def _check(encoder, image_size):
+def check(encoder, image_size):
+    """Raises a `UserError` where `save` would not take these."""
     if not isinstance(image_size, int) or image_size < 1:
         raise UserError(f"image_size must be a number of pixels. Received: {image_size!r}")
     shape = getattr(encoder, "input_shape", None)
@@ -130,18 +131,18 @@ def _write_version(encoder, folder, image_size, classify):
     # What is exported is what the file holds: the file is proven to load, and an encoder born
     # under a distribution strategy turns into one with plain variables.
     loaded = keras.saving.load_model(folder / ENCODER, compile=False, safe_mode=True)
-    taps = keras.Model(
-        loaded.input, {name: loaded.get_layer(name).output for name in encoders.stages(loaded)}
-    )
+    stages = {name: loaded.get_layer(name).output for name in encoders.stages(loaded)}
+    network = folding.frozen(keras.Model(loaded.input, {**stages, "output": loaded.output}))
 
     def embed(images):  # (N, H, W, 3) -> (N, C)
-        return {"embedding": tf.reduce_mean(loaded(images, training=False), axis=(1, 2))}
+        return {"embedding": tf.reduce_mean(network(images)["output"], axis=(1, 2))}
 
     def embed_bytes(image_bytes):  # (N,) -> (N, C)
         return embed(_decode(image_bytes, image_size))
 
     def features(images):
-        return taps(images, training=False)
+        outputs = network(images)
+        return {name: outputs[name] for name in stages}
 
     images = tf.TensorSpec((None, None, None, 3), tf.float32, name="images")
     files = tf.TensorSpec((None,), tf.string, name="image_bytes")
@@ -163,11 +164,10 @@ def _write_version(encoder, folder, image_size, classify):
 
 
 def _write_generator(model, folder):
-    plain = type(model).from_config(model.get_config())  # no variables of a distribution strategy
-    plain.set_weights(model.get_weights())
+    network = folding.frozen(model)
 
     def generate(images):
-        return {"images": tf.clip_by_value(plain(images, training=False), 0.0, 1.0)}
+        return {"images": tf.clip_by_value(network(images), 0.0, 1.0)}
 
     def generate_one(contents):
         image = tf.image.convert_image_dtype(_decode_any(contents), tf.float32)

@@ -26,11 +26,14 @@ ALLOWED = {  # part -> what it may import of ours
     "callbacks": BOTTOM | {"checkpoints", "images"},
     "training": BOTTOM | {"checkpoints", "callbacks", "pretext"},
     "probes": BOTTOM | {"encoders"},
-    "export": BOTTOM | {"encoders"},
+    "folding": BOTTOM | {"layers"},
+    "export": BOTTOM | {"encoders", "folding"},
     "zoo": BOTTOM | {"export"},
     "pretexts": BOTTOM | PUZZLE | {"pretexts"},
     "run": BOTTOM | {"data", "encoders", "export", "probes", "training"},
     "cli": BOTTOM | {"zoo"},
+    "confusion": BOTTOM,
+    "classify": BOTTOM | {"confusion", "data", "encoders", "export", "images", "probes", "zoo"},
     "recipes": BOTTOM
     | {"cli", "run", "training", "probes", "export", "data", "encoders", "pretexts", "lab"},
 }
