@@ -107,7 +107,7 @@ def test_gradients_are_those_of_the_two_losses_before_either_moves():
 def test_each_critic_step_sees_its_own_part_and_the_generator_moves_once():
     pretext, rows = make(critic_steps=4), []
     play = pretext.play
-    pretext.play = lambda x, *rest: rows.append(len(x)) or play(x, *rest)
+    pretext.play = lambda x, *rest: rows.append(x.shape[0]) or play(x, *rest)
     fit(pretext, n=16)  # two batches of eight
     assert {*rows} == {2}
     assert int(pretext.optimizer.iterations) == 2
