@@ -3,7 +3,7 @@
     path/card.json              what made it; names one version and the SHA-256 of its files
     path/encoder.keras          symbolic link to the newest version's own (encoders only)
     path/3/                     a SavedModel, TensorFlow Serving's layout
-    path/3/assets.extra/encoder.keras
+    path/3/assets.extra/encoder.keras, tf_serving_warmup_requests
 
 A version is built in `path/.tmp-*`, which no server looks at, and published in three steps, each
 atomic: rename the version folder, replace the link, replace the card. The card comes last and a
@@ -24,7 +24,7 @@ import keras
 import tensorflow as tf
 
 import sslzoo
-from sslzoo import encoders, folding
+from sslzoo import encoders, folding, warmup
 from sslzoo.errors import UserError
 
 ENCODER = "assets.extra/encoder.keras"  # Serving and tf.saved_model ignore what lies there
@@ -73,6 +73,7 @@ def publish(path, write, card, facts):
         # mkdtemp is private to this user; the folder inside has the permissions a server needs.
         built = staging / "version"
         write(built)
+        warmup.write(built, path.resolve().name, facts.get("image_size", 96))
         version = 1 + max(versions(path), default=0)
         card |= {**facts, **_file_facts(built, version)}
         (staging / "card.json").write_text(json.dumps(card, indent=2) + "\n")
