@@ -125,6 +125,42 @@ def shift_channels(image, size, offsets):
     return tf.concat(planes, axis=-1)
 
 
+# === Masks ===
+
+
+def random_blocks(side, seed):
+    """Up to eight squares, of an eighth to a quarter of the side: (side, side) bool.
+
+    They are added one by one while their union covers at most a quarter (arXiv:1604.07379).
+    """
+    size_seed, place_seed = split_seed(seed, 2)
+    smallest, largest = max(side // 8, 1), max(side // 4, 2)
+    sizes = tf.random.stateless_uniform((8, 1), size_seed, smallest, largest + 1, tf.int32)
+    place = tf.random.stateless_uniform((8, 2), place_seed)
+    start = tf.cast(place * tf.cast(side - sizes + 1, tf.float32), tf.int32)  # (8, 2)
+    line = tf.range(side)
+    inside = (line >= start[..., None]) & (line < (start + sizes)[..., None])  # (8, 2, side)
+    blocks = tf.cast(inside[:, 0, :, None] & inside[:, 1, None, :], tf.int32)
+    unions = tf.cumsum(blocks) > 0  # (8, side, side): of the first one, two, ...
+    areas = tf.reduce_sum(tf.cast(unions, tf.int32), [1, 2])
+    return unions[tf.reduce_sum(tf.cast(areas <= side * side // 4, tf.int32)) - 1]
+
+
+def random_region(side, seed):
+    """Blobs of any shape that cover 20 % to 30 % of the image: (side, side) bool.
+
+    Noise of eight cells along the side (about the grain of arXiv:1604.07379's code at 128
+    pixels), smoothly enlarged, where it is lowest.
+    """
+    noise_seed, place_seed, share_seed = split_seed(seed, 3)
+    noise = tf.random.stateless_uniform((9, 9, 1), noise_seed)  # one more, for the window to move
+    smooth = tf.image.resize(noise, (round(side * 9 / 8),) * 2, "bicubic")
+    window = tf.image.stateless_random_crop(smooth, (side, side, 1), place_seed)[..., 0]
+    least, most = side * side // 5 + 1, -(-3 * side * side // 10)  # `most` is never drawn
+    pixels = tf.random.stateless_uniform((), share_seed, least, most, tf.int32)
+    return window < tf.sort(tf.reshape(window, [-1]))[pixels]
+
+
 # === Pictures: numpy, for people ===
 
 
@@ -146,15 +182,6 @@ def mosaic(tiles, columns, gap=2, background=255):
     return sheet
 
 
-def enlarge(pictures, side):
-    """Repeats the pixels of (..., h, w, 3) until h is about `side`, for small puzzles."""
-    factor = max(1, round(side / pictures.shape[-3]))
-    return np.repeat(np.repeat(pictures, factor, axis=-3), factor, axis=-2)
-
-
-def save_png(path, picture):
-    """Writes (H, W, 3) uint8 as a PNG file."""
-    keras.utils.save_img(path, picture, data_format="channels_last", scale=False)
 def shades(vector, side):
     """The numbers of (n,) as a square of greys of about `side` pixels, 0 in the middle: uint8."""
     columns = int(np.ceil(np.sqrt(len(vector))))
@@ -164,3 +191,21 @@ def shades(vector, side):
     return enlarge(to_uint8(np.repeat(square.reshape(columns, columns, 1), 3, -1)), side)
 
 
+def enlarge(pictures, side):
+    """Repeats the pixels of (..., h, w, 3) until h is about `side`, for small puzzles."""
+    factor = max(1, round(side / pictures.shape[-3]))
+    return np.repeat(np.repeat(pictures, factor, axis=-3), factor, axis=-2)
+
+
+def album(read, indices, columns, crop):
+    """Images by index, a row for each `columns` of them: (H, W, 3) uint8.
+
+    `read` gives the image of an index, (H, W, 3) in [0, 1], of which the middle `crop` is shown.
+    """
+    pictures = [tf.image.resize_with_crop_or_pad(read(i), crop, crop) for i in indices]
+    return mosaic([enlarge(to_uint8(picture), 64) for picture in pictures], columns)
+
+
+def save_png(path, picture):
+    """Writes (H, W, 3) uint8 as a PNG file."""
+    keras.utils.save_img(path, picture, data_format="channels_last", scale=False)

@@ -82,3 +82,35 @@ class FoldedTimeDistributed(keras.layers.TimeDistributed):
         else:
             outputs = self.layer(folded)
         return ops.reshape(outputs, (batch, steps, *ops.shape(outputs)[1:]))  # (B, n, ...)
+
+
+@keras.saving.register_keras_serializable("sslzoo")
+class ChannelWiseDense(keras.layers.Layer):
+    """A fully connected layer inside each channel (arXiv:1604.07379): (B, h, w, C) -> the same.
+
+    Every output pixel of a channel sees all pixels of that channel and of no other: C * (h * w)^2
+    weights, where a dense layer would have C times as many.
+    """
+
+    def build(self, shape):
+        """h, w and C must be known."""
+        _, height, width, channels = shape
+        pixels = height * width
+        limit = (6 / (pixels + pixels)) ** 0.5  # Glorot's, with the fans of one channel
+        self.kernel = self.add_weight(
+            shape=(channels, pixels, pixels),
+            initializer=keras.initializers.RandomUniform(-limit, limit),
+            name="kernel",
+        )
+        self.bias = self.add_weight(shape=(pixels, channels), initializer="zeros", name="bias")
+
+    def call(self, inputs):
+        """Sums over the pixels i of a channel c, for each of its pixels j."""
+        _, height, width, channels = inputs.shape
+        x = ops.reshape(inputs, (-1, height * width, channels))  # (B, i, c)
+        x = ops.einsum("bic,cij->bjc", x, self.kernel) + self.bias
+        return ops.reshape(x, (-1, height, width, channels))
+
+    def compute_output_shape(self, shape):
+        """The input's."""
+        return shape

@@ -127,11 +127,11 @@ class Run:
         gpus = bool(tf.config.list_physical_devices("GPU"))
         return {"auto": gpus, "on": True, "off": False}[self.xla]
 
-    def learning_rate_schedule(self):
-        """The learning rate by steps, from the flags."""
+    def learning_rate_schedule(self, learning_rate=None):
+        """The learning rate by steps, from the flags; another highest one for a second player."""
         return training.schedule(
             self.schedule,
-            self.learning_rate,
+            learning_rate or self.learning_rate,
             self.epochs * self.steps_per_epoch,
             warmup_steps=self.warmup_epochs * self.steps_per_epoch,
             drops=[epoch * self.steps_per_epoch for epoch in self.decay_epochs],
@@ -153,14 +153,14 @@ class Run:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         return optimizer
 
-    def adam(self, beta_1=0.9, beta_2=0.999):
+    def adam(self, beta_1=0.9, beta_2=0.999, learning_rate=None):
         """Adam with the flags' schedule and weight decay.
 
         The decay acts on the weights alone (arXiv:1711.05101), where the papers add L2 to the
         gradient, which Adam then divides by its own scale.
         """
         optimizer = keras.optimizers.Adam(
-            self.learning_rate_schedule(),
+            self.learning_rate_schedule(learning_rate),
             beta_1=beta_1,
             beta_2=beta_2,
             weight_decay=self.weight_decay or None,

@@ -12,6 +12,7 @@ from toy import UpsideDown
 
 from sslzoo import checkpoints, export
 from sslzoo.pretexts.colorization import Colorization
+from sslzoo.pretexts.inpainting import Inpainting
 from sslzoo.pretexts.jigsaw import Jigsaw
 from sslzoo.pretexts.npid import Npid
 from sslzoo.pretexts.relative_patch import RelativePatch
@@ -62,11 +63,24 @@ def npid(encoder, **kwargs):
     return pretext
 
 
+def two_players(pretext, **kwargs):
+    """Compiled as the adversarial recipes are."""
+    pretext.compile(keras.optimizers.Adam(0.01), keras.optimizers.Adam(0.01), **kwargs)
+    return pretext
+
+
+def inpainting(encoder, **kwargs):
+    settings = {"overlap": 0, "bottleneck": 0, "width": 8, "discriminator_width": 4}
+    pretext = Inpainting(encoder, crop=16, mask="region", batch_norm=False, **settings)
+    return two_players(pretext, **kwargs)
+
+
 MAKERS = {
     "toy": toy,
     "jigsaw": jigsaw,
     "rotation": rotation,
     "relative_patch": relative_patch,
+    "inpainting": inpainting,
     "colorization": colorization,
     "npid": npid,
 }

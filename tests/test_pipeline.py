@@ -19,6 +19,7 @@ TINY = {
     "npid": ["--crop=32", "--view=24", "--dims=8", "--negatives=20"],
     "jigsaw": ["--crop=30", "--tile=8", "--num_permutations=9", "--fc6=8", "--fc7=16"],
     "rotation": ["--crop=32"],
+    "inpainting": ["--crop=32"],
     "relative_patch": ["--crop=32", "--patch=12", "--gap=4", "--jitter=4"],
     "colorization": ["--crop=32"],
 }

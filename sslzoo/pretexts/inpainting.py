@@ -1,0 +1,218 @@
+"""Inpainting by a context encoder (Pathak et al. 2016, arXiv:1604.07379).
+
+A part of the image is replaced by a constant, and the network paints it from what is around it.
+To say what belongs there it must know what kind of scene it sees. A squared error alone gives a
+blurred mean of all that might be there; a discriminator makes it choose.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sslzoo import heads, images
+from sslzoo.adversarial import TwoPlayer
+from sslzoo.errors import UserError
+from sslzoo.layers import ChannelWiseDense
+
+FILL = (0.485, 0.456, 0.406)  # about the mean of photographs, which encoders turn into 0
+MASKS = ("center", "blocks", "region")
+
+
+@keras.saving.register_keras_serializable("sslzoo")
+class Inpainting(TwoPlayer):
+    """What was in the hole?
+
+    The paper has two networks. `Inpainting(context_encoder())` with the defaults paints a central
+    square: 71,130,531 weights and a discriminator of 2,766,529. `Inpainting(alexnet, crop=227,
+    mask="region", bottleneck=0, adversarial=0)` learns features. Any encoder will do for the
+    second form, with a channel-wise fully connected layer on its last feature map.
+
+    Departures from the paper: regions are thresholded noise, as in the authors' code, but every
+    image has its own, and the threshold is the one that gives a share drawn from 20 % to 30 %,
+    where the code draws until the share lies there; the fill is one for all; biases of
+    convolutions are kept. The up-convolutions after AlexNet are our own choice, since the paper
+    gives no table: five of 128, 64, 32, 16 and 3 channels, 6 -> 192 pixels, then a resize.
+
+    Args:
+        encoder: (B, crop, crop, 3) in [0, 1] -> (B, h, w, C).
+        crop: side of the square image in pixels.
+        mask: `"center"`, a square of half the side, the only case in which just the hole is
+            predicted; `"blocks"`, up to eight squares that cover at most a quarter of the image;
+            `"region"`, blobs that cover 20 % to 30 %.
+        overlap: border of a central square, in pixels, that is predicted though it is shown, and
+            counts ten times (the paper: 7, the authors' code: 4).
+        bottleneck: channels of a fully connected layer between encoder and decoder; 0 for the
+            channel-wise one.
+        width: channels of the decoder before its first up-convolution; each halves them.
+        loss: `"l2"` or `"l1"`.
+        adversarial: weight of the adversarial loss (the paper: 0.001); the reconstruction has the
+            rest of 1. 0 for no discriminator, as the paper has it with AlexNet.
+        gan: `"bce"`, `"lsgan"` or `"wgan-gp"`.
+        critic_steps: discriminator's steps for one of the generator's.
+        discriminator_width: channels of its first convolution.
+        batch_norm: in decoder and discriminator; never in that of wgan-gp, whose penalty is for
+            each example.
+
+    Raises:
+        UserError: an argument is out of range; the message names the flag.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        crop=128,
+        mask="center",
+        overlap=4,
+        bottleneck=4000,
+        width=512,
+        loss="l2",
+        adversarial=0.001,
+        gan="bce",
+        critic_steps=1,
+        discriminator_width=64,
+        batch_norm=True,
+        **kwargs,
+    ):
+        _check(crop, mask, overlap, bottleneck, width, loss, adversarial)
+        # === Functional model ===
+        side = crop // 2 if mask == "center" else crop
+        image = keras.Input((crop, crop, 3), name="images")
+        x = _bridge(encoder(image), bottleneck, width, batch_norm)
+        painted = _decoder(x, side, width, batch_norm)
+        norm = batch_norm and gan != "wgan-gp"
+        critic = heads.discriminator(side, discriminator_width, norm) if adversarial else None
+        super().__init__(encoder, image, painted, critic, adversarial, gan, critic_steps, **kwargs)
+
+        # === Config ===
+        self.crop = crop
+        self.mask = mask
+        self.overlap = overlap
+        self.bottleneck = bottleneck
+        self.width = width
+        self.kind = loss  # `compile` has an attribute `loss` of its own
+        self.discriminator_width = discriminator_width
+        self.batch_norm = batch_norm
+
+        self.side = side
+
+    def get_config(self):
+        """The `__init__` arguments."""
+        return {**super().get_config(), "loss": self.kind}
+
+    def transform(self, example):
+        """One image -> (with a hole (crop, crop, 3) in [0, 1], target, weights).
+
+        The target (side, side, 3) in [-1, 1] is the central square, or the image; the weights
+        (side, side) of the squared errors are 1 in the hole, 10 in the overlap, else 0.
+        """
+        crop_seed, flip_seed, mask_seed = images.split_seed(example["seed"], 3)
+        image = images.random_crop(example["image"], self.crop, crop_seed)
+        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+        hole, weights = self.hole(mask_seed)
+        shown = tf.where(hole[..., None], tf.constant(FILL), image)
+        return shown, self.window(image) * 2 - 1, weights
+
+    def hole(self, seed):
+        """Where pixels are dropped (crop, crop) bool, and what the target's count (side, side)."""
+        if self.mask == "center":
+            band = self.overlap
+            inner, margin = self.side - 2 * band, (self.crop - self.side) // 2 + band
+            after = self.crop - inner - margin
+            hole = tf.pad(tf.ones((inner, inner), tf.bool), [[margin, after], [margin, after]])
+            return hole, tf.pad(tf.ones((inner, inner)), [[band, band]] * 2, constant_values=10.0)
+        mask = images.random_blocks if self.mask == "blocks" else images.random_region
+        hole = mask(self.crop, seed)
+        return hole, tf.cast(hole, tf.float32)
+
+    def window(self, image):
+        """The part of (..., crop, crop, 3) that is predicted."""
+        start = (self.crop - self.side) // 2
+        stop = start + self.side
+        return image[..., start:stop, start:stop, :]
+
+    def content_loss(self, x, y, y_pred, sample_weight=None):
+        """The error of the pixels that count, a mean over pixels and images ()."""
+        error = tf.square(y - y_pred) if self.kind == "l2" else tf.abs(y - y_pred)
+        error = tf.reduce_mean(error, -1) * sample_weight  # (B, side, side)
+        counted = tf.math.count_nonzero(sample_weight, [1, 2], dtype=tf.float32)
+        error = tf.reduce_mean(tf.reduce_sum(error, [1, 2]) / counted)
+        return (1 - self.adversarial) * error
+
+    def shown(self, x, y, y_pred):
+        """The discriminator sees what is predicted, without its surroundings: no seam tells."""
+        return y, y_pred
+
+    def picture(self, x, y, y_pred=None):
+        """The image with its hole, the same with what the network painted there, and the truth."""
+        parts = [y] if y_pred is None else [y_pred, y]
+        panels = [x, *(self.paste(x, (part + 1) / 2) for part in parts)]
+        panels = [images.enlarge(images.to_uint8(panel), 96) for panel in panels]
+        return images.mosaic(panels, len(panels), gap=8)
+
+    def paste(self, x, part):
+        """The image `x` (crop, crop, 3) with its hole filled from `part` (side, side, 3)."""
+        margin = (self.crop - self.side) // 2
+        padding = [[margin, self.crop - self.side - margin]] * 2 + [[0, 0]]
+        hole = np.all(np.asarray(x) == np.float32(FILL), axis=-1, keepdims=True)
+        return np.where(hole, np.pad(part, padding), x)
+
+
+# === Networks ===
+
+
+def _bridge(x, bottleneck, width, norm):
+    """Features (B, h, w, C) -> what the decoder starts from, (B, h, w, width or C)."""
+    if not bottleneck:
+        x = ChannelWiseDense(name="channel_wise")(x)
+        x = keras.layers.Conv2D(x.shape[-1], 1, name="mix")(x)
+        return keras.layers.ReLU()(x)
+    size = x.shape[1:3]
+    init = heads.normal()
+    x = keras.layers.Conv2D(bottleneck, size, kernel_initializer=init, name="bottleneck_conv")(x)
+    x = heads.batch_norm(x, "bottleneck") if norm else x
+    x = keras.layers.LeakyReLU(0.2, name="bottleneck")(x)
+    x = keras.layers.Conv2DTranspose(width, size, kernel_initializer=init, name="spread_conv")(x)
+    x = heads.batch_norm(x, "spread") if norm else x
+    return keras.layers.ReLU(name="spread")(x)
+
+
+def _decoder(x, side, width, norm):
+    """(B, h, w, C) -> (B, side, side, 3) in [-1, 1], by as many doublings as fit."""
+    doublings = int(np.log2(side / x.shape[1]))
+    for i in range(1, doublings):
+        x = heads.up(x, max(width >> i, 16), f"up{i}", norm)
+    x = heads.up(x, 3, f"up{doublings}", norm=False, activation="linear")
+    if x.shape[1:3] != (side, side):
+        x = keras.layers.Resizing(side, side, name="fit")(x)
+    return keras.layers.Activation("tanh", name="painted")(x)
+
+
+def context_encoder():
+    """The paper's painting network up to its bottleneck: 128 pixels -> 4x4x512. Keras' own layers.
+
+    (B, H, W, 3) in [0, 1] -> (B, H / 32, W / 32, 512). `stage1` to `stage5` are LeakyReLUs.
+    """
+    image = keras.Input((None, None, 3), name="images")
+    x = keras.layers.Rescaling(2.0, -1.0, name="normalize")(image)
+    for i, width in enumerate((64, 64, 128, 256, 512), start=1):
+        x = heads.down(x, width, f"stage{i}", norm=i > 1)
+    return keras.Model(image, x, name="context_encoder")
+
+
+def _check(crop, mask, overlap, bottleneck, width, loss, adversarial):
+    if crop < 16:
+        raise UserError(f"--crop: expected at least 16 pixels. Received: {crop}")
+    if mask not in MASKS:
+        raise UserError(f"--mask: expected one of {', '.join(MASKS)}. Received: {mask!r}")
+    if overlap and mask != "center":
+        raise UserError(f"--overlap: expected 0 unless --mask=center. Received: {overlap}")
+    if not 0 <= overlap < crop // 4:
+        raise UserError(f"--overlap: expected less than a quarter of the crop. Received: {overlap}")
+    if bottleneck < 0 or width < 1:
+        raise UserError(
+            f"--bottleneck, --width: expected numbers of channels. Received: {bottleneck}, {width}"
+        )
+    if loss not in ("l2", "l1"):
+        raise UserError(f"--loss: expected l2 or l1. Received: {loss!r}")
+    if not 0 <= adversarial < 1:
+        raise UserError(f"--adversarial: expected 0 to less than 1. Received: {adversarial}")

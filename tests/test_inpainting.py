@@ -1,0 +1,234 @@
+"""The context encoder's six facts (METHODS 2.6), its options and pictures."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import photo, tiny_encoder
+
+from sslzoo import encoders, images
+from sslzoo.errors import UserError
+from sslzoo.layers import ChannelWiseDense
+from sslzoo.pretexts.inpainting import FILL, Inpainting, context_encoder
+
+SMALL = {"crop": 16, "bottleneck": 0, "width": 8, "discriminator_width": 4, "batch_norm": False}
+
+
+def small(**settings):
+    defaults = SMALL if settings.get("mask", "center") == "center" else {**SMALL, "overlap": 0}
+    return Inpainting(tiny_encoder(), **{**defaults, "overlap": 0, **settings})
+
+
+def puzzle(pretext, i=0):
+    example = {"image": tf.constant(photo(pretext.crop, i)), "seed": tf.constant([i, 1])}
+    return [part.numpy() for part in pretext.transform(example)]
+
+
+def count(variables):
+    return sum(int(np.prod(v.shape)) for v in variables)
+
+
+# === 1. The channel-wise layer ===
+
+
+def test_channel_wise_weights_of_the_paper():
+    layer = ChannelWiseDense()
+    layer.build((None, 6, 6, 256))
+    assert count([layer.kernel]) == 331_776
+    assert count([layer.bias]) == 9_216
+
+
+def test_channel_wise_jacobian_is_dense_within_a_channel_and_zero_between():
+    layer, x = ChannelWiseDense(), tf.random.normal((1, 3, 4, 5), seed=0)
+    layer.build(x.shape)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    jacobian = tape.jacobian(y, x)[0, ..., 0, :, :, :].numpy()  # (3, 4, 5, 3, 4, 5)
+    for a in range(5):
+        for b in range(5):
+            block = jacobian[:, :, a, :, :, b]
+            assert np.all(block != 0) if a == b else np.all(block == 0)
+
+
+def test_channel_wise_identity_and_file(tmp_path):
+    image = keras.Input((3, 4, 2))
+    model = keras.Model(image, ChannelWiseDense(name="wide")(image))
+    x = np.random.default_rng(0).random((2, 3, 4, 2), np.float32)
+    model.save(tmp_path / "m.keras")
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "m.keras")(x), model(x))
+    model.get_layer("wide").kernel.assign(np.stack([np.eye(12)] * 2))
+    np.testing.assert_array_equal(model(x), x)
+
+
+# === 2. The released network ===
+
+
+def test_parameter_counts_and_shapes_of_the_released_network():
+    pretext = Inpainting(context_encoder())
+    assert count(pretext.generator_variables) == 71_130_531
+    assert count(pretext.discriminator_variables) == 2_766_529
+    assert pretext.get_layer("bottleneck").output.shape == (None, 1, 1, 4000)
+    assert pretext.encoder(np.zeros((1, 128, 128, 3))).shape == (1, 4, 4, 512)
+    assert pretext.output_shape == (None, 64, 64, 3)
+    assert encoders.stages(pretext.encoder) == [f"stage{i}" for i in range(1, 6)]
+
+
+def test_the_feature_network_has_the_papers_latent_and_no_adversary():
+    alexnet = encoders.get("alexnet")
+    settings = {"crop": 227, "mask": "region", "overlap": 0, "bottleneck": 0, "width": 256}
+    pretext = Inpainting(alexnet, **settings, adversarial=0)
+    assert pretext.discriminator is None
+    assert pretext.get_layer("channel_wise").output.shape == (None, 6, 6, 256)
+    assert pretext.get_layer("up5").output.shape == (None, 192, 192, 3)
+    assert pretext.output_shape == (None, 227, 227, 3)
+
+
+@pytest.mark.parametrize("settings", [{}, {"mask": "region"}, {"bottleneck": 8}, {"crop": 24}])
+def test_answers_lie_between_minus_1_and_1(settings):
+    pretext = small(**settings)
+    x = 100 * np.random.default_rng(0).normal(size=(2, pretext.crop, pretext.crop, 3))
+    answer = pretext.predict_on_batch(x)
+    assert answer.shape == (2, pretext.side, pretext.side, 3)
+    assert np.abs(answer).max() <= 1
+
+
+# === 3. Masks ===
+
+
+@pytest.mark.parametrize("mask", ["center", "blocks", "region"])
+def test_a_hole_is_filled_and_the_rest_untouched(mask):
+    pretext = small(mask=mask)
+    for i in range(8):
+        shown, target, weights = puzzle(pretext, i)
+        image = photo(16, i)
+        flipped = image[:, ::-1]
+        hole = np.all(shown == np.float32(FILL), -1)
+        original = next(x for x in (image, flipped) if np.array_equal(shown[~hole], x[~hole]))
+        np.testing.assert_allclose(target, pretext.window(original) * 2 - 1, atol=1e-6)
+        expected = hole[4:12, 4:12] if mask == "center" else hole
+        np.testing.assert_array_equal(weights, expected)
+
+
+def test_a_central_hole_is_a_quarter_of_the_image():
+    hole, _ = small(crop=128).hole(None)
+    np.testing.assert_array_equal(np.argwhere(hole)[[0, -1]], [[32, 32], [95, 95]])
+    assert np.mean(hole) == 0.25
+
+
+@pytest.mark.parametrize("side", [16, 32, 128])
+def test_blocks_cover_at_most_a_quarter_and_regions_20_to_30_percent(side):
+    draw = tf.function(lambda mask, seed: mask(side, seed))
+    seeds = [tf.constant([i, side]) for i in range(100)]
+    areas = np.array([np.mean(draw(images.random_blocks, seed)) for seed in seeds])
+    assert areas.max() <= 0.25
+    assert areas.min() >= 0.1
+    masks = np.array([draw(images.random_region, seed) for seed in seeds])
+    areas = masks.mean((1, 2))
+    assert areas.min() > 0.2
+    assert areas.max() < 0.3
+    assert areas.std() > 0.02
+    assert np.all((masks.mean(0) > 0.02) & (masks.mean(0) < 0.5)), "anywhere, on no grid"
+
+
+# === 4. Masked errors ===
+
+
+@pytest.mark.parametrize("loss", ["l2", "l1"])
+@pytest.mark.parametrize("mask", ["center", "blocks", "region"])
+def test_only_the_hole_counts(mask, loss):
+    pretext = small(mask=mask, loss=loss, adversarial=0.0)
+    parts = [np.stack(part) for part in zip(*(puzzle(pretext, i) for i in range(4)), strict=True)]
+    x, y, weights = parts
+    noise = np.random.default_rng(0).normal(size=y.shape)
+    outside = np.float32(np.where(weights[..., None] > 0, y, noise))
+    assert float(pretext.content_loss(x, y, outside, weights)) == 0
+    inside = np.float32(np.where(weights[..., None] > 0, y + 0.5, noise))
+    error = 0.25 if loss == "l2" else 0.5
+    assert float(pretext.content_loss(x, y, inside, weights)) == pytest.approx(error, rel=1e-5)
+
+
+# === 5. Overlap ===
+
+
+def test_the_overlap_is_shown_predicted_and_counts_tenfold():
+    pretext = small(crop=128, overlap=4)
+    hole, weights = (part.numpy() for part in pretext.hole(None))
+    assert weights.shape == (64, 64)
+    assert (weights == 10).sum() == 64**2 - 56**2 == 960
+    assert (weights == 1).sum() == hole.sum() == 56**2
+    np.testing.assert_array_equal(hole[32:96, 32:96], weights == 1)
+
+
+# === 6. Weights of the two losses ===
+
+
+def test_the_two_weights_sum_to_1_and_the_adversary_starts_without_opinion():
+    pretext = small(adversarial=0.25, discriminator_width=64)
+    x, y, weights = (np.stack([part] * 2) for part in puzzle(pretext))
+    off = y + 1
+    assert float(pretext.content_loss(x, y, off, weights)) == pytest.approx(0.75)
+    verdicts = [pretext.discriminator(part) for part in pretext.shown(x, y, pretext(x))]
+    d_loss, g_loss = pretext.losses(*verdicts)
+    assert float(d_loss) == pytest.approx(2 * np.log(2), rel=0.05)
+    assert float(g_loss) == pytest.approx(np.log(2), rel=0.05)
+    total = pretext.compute_loss(x, y, off, weights)
+    fooled = pretext.losses(*[pretext.discriminator(part) for part in (y, off)])[1]
+    assert float(total) == pytest.approx(0.75 + 0.25 * float(fooled), rel=1e-5)
+
+
+def test_the_critic_of_wgan_gp_has_no_batch_norm():
+    def norms(gan):
+        pretext = small(gan=gan, batch_norm=True, crop=32)
+        return [v for v in pretext.discriminator_variables if "gamma" in v.path]
+
+    assert norms("bce")
+    assert not norms("wgan-gp")
+
+
+# === Learning, errors, pictures ===
+
+
+def test_it_learns_to_continue_a_gradient():
+    pretext = small(adversarial=0)
+    pretext.compile(keras.optimizers.Adam(0.01))
+    slopes = np.random.default_rng(0).uniform(-1, 1, (64, 1, 1, 3)).astype(np.float32)
+    pictures = 0.5 + slopes * np.linspace(-0.4, 0.4, 16, dtype=np.float32)[:, None, None]
+    examples = tf.data.Dataset.from_tensor_slices(
+        {"image": np.broadcast_to(pictures, (64, 16, 16, 3)), "seed": np.zeros((64, 2), np.int32)}
+    )
+    losses = pretext.fit(pretext.puzzles(examples, 16), epochs=15, verbose=0, shuffle=False)
+    assert losses.history["loss"][-1] < 0.2 * losses.history["loss"][0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "flag"),
+    [
+        ({"crop": 8}, "--crop"),
+        ({"mask": "circle"}, "--mask"),
+        ({"mask": "region", "overlap": 4}, "--overlap"),
+        ({"overlap": 4}, "--overlap"),
+        ({"width": 0}, "--width"),
+        ({"loss": "l3"}, "--loss"),
+        ({"adversarial": 1.0}, "--adversarial"),
+    ],
+)
+def test_impossible_settings_name_the_flag(settings, flag):
+    with pytest.raises(UserError, match=f"{flag}.*Received"):
+        small(**settings)
+
+
+@pytest.mark.parametrize("mask", ["center", "region"])
+def test_picture_fills_the_hole_with_the_answer_and_then_the_truth(mask):
+    pretext = small(mask=mask)
+    x, y, weights = puzzle(pretext)
+    pictured = pretext.picture(x, y, np.full_like(y, -1))
+    scale = (pictured.shape[1] - 16) // 3 // 16
+    panels = [pictured[::scale, i * (16 * scale + 8) :][:, : 16 * scale : scale] for i in range(3)]
+    hole = np.all(x == np.float32(FILL), -1)
+    assert np.all(panels[1][hole] == 0)
+    np.testing.assert_array_equal(panels[1][~hole], panels[0][~hole])
+    full = np.where(hole[..., None], pretext.paste(x, (y + 1) / 2), x)
+    np.testing.assert_array_equal(panels[2], images.to_uint8(full))
+    assert pretext.picture(x, y).shape[1] < pictured.shape[1]
+    assert weights.max() == 1
