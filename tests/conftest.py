@@ -56,6 +56,11 @@ def photo(size, seed=0):
     return np.clip(tf.image.resize(noise, (size, size), "bicubic").numpy(), 0, 1)
 
 
+def jpeg(size, seed=0):
+    """`photo` as a JPEG file."""
+    return tf.io.encode_jpeg(tf.image.convert_image_dtype(photo(size, seed), tf.uint8)).numpy()
+
+
 def examples(size, n=8, seed=0):
     """`n` examples as a source gives them, of smooth random images (size, size, 3)."""
     return tf.data.Dataset.from_tensor_slices(
