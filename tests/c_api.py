@@ -105,6 +105,11 @@ class Session:
         self.release(pointer(t) for t in results)
         return found
 
+    def predict(self, request):
+        """What a server answers to a `PredictRequest`: {output: array}."""
+        inputs = {key: tf.make_ndarray(tensor) for key, tensor in request.inputs.items()}
+        return self.run(request.model_spec.signature_name, **inputs)
+
     def release(self, tensors):
         """Frees tensors."""
         for tensor in tensors:

@@ -30,6 +30,7 @@ ALLOWED = {  # part -> what it may import of ours
     "warmup": BOTTOM,
     "export": BOTTOM | {"encoders", "folding", "warmup"},
     "zoo": BOTTOM | {"export"},
+    "serving": BOTTOM | {"zoo"},
     "pretexts": BOTTOM | PUZZLE | {"pretexts"},
     "run": BOTTOM | {"data", "encoders", "export", "probes", "training"},
     "cli": BOTTOM | {"zoo"},

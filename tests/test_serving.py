@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import photo, tiny_encoder
+from conftest import jpeg, photo, tiny_encoder
 
 from sslzoo import encoders, export, warmup, zoo
 
@@ -39,11 +39,6 @@ def folder(root, name):
     return root / name / "1"
 
 
-def jpeg(side, seed=0):
-    image = tf.image.convert_image_dtype(photo(side, seed), tf.uint8)
-    return tf.io.encode_jpeg(image).numpy()
-
-
 def records(folder):
     """The warm-up requests of a version."""
     for record in tf.data.TFRecordDataset(str(folder / warmup.FILE)).as_numpy_iterator():
@@ -51,12 +46,6 @@ def records(folder):
         log.ParseFromString(record)
         assert log.WhichOneof("log_type") == "predict_log"
         yield log.predict_log.request
-
-
-def replay(session, request):
-    """What a server answers to a `PredictRequest`."""
-    inputs = {key: tf.make_ndarray(tensor) for key, tensor in request.inputs.items()}
-    return session.run(request.model_spec.signature_name, **inputs)
 
 
 # === The loader ===
@@ -112,7 +101,7 @@ def test_every_committed_export_loads_and_is_warm(entry):
     requests = {request.model_spec.signature_name: request for request in records(version)}
     assert requests.keys() == session.signatures.keys()
     for request in requests.values():
-        assert replay(session, request)
+        assert session.predict(request)
 
 
 # === Warm-up ===
@@ -125,7 +114,7 @@ def test_there_is_one_warm_up_request_for_each_signature_and_it_runs(root, name)
     assert {r.model_spec.name for r in requests} == {name}
     assert sorted(r.model_spec.signature_name for r in requests) == sorted(session.signatures)
     for request in requests:
-        for output in replay(session, request).values():
+        for output in session.predict(request).values():
             assert len(output) == 1
             assert output.dtype == object or np.isfinite(output).all()
 
