@@ -46,7 +46,7 @@ def run(main, argv=None):
 
 
 def console():
-    """The `sslzoo` command: `sslzoo train NAME [flags]`, `sslzoo list`."""
+    """The `sslzoo` command: `train NAME [flags]`, `classify [flags]`, `list`."""
     sys.exit(_guarded(_command, sys.argv))
 
 
@@ -66,9 +66,11 @@ def parse(main, argv):
         raise UserError(f"{error}. --help lists the flags") from None
     if extra:
         raise UserError(f"expected flags, --name=value. Received: {' '.join(extra)}")
+    chosen = {name: _typed(kind, values[name].value) for name, (kind, *_) in settings.items()}
+    if "run" not in inspect.signature(main).parameters:
+        return chosen
     default_run = inspect.signature(main).parameters["run"].default
     shared = {field.name for field in dataclasses.fields(default_run)}
-    chosen = {name: _typed(kind, values[name].value) for name, (kind, *_) in settings.items()}
     run = dataclasses.replace(default_run, **{k: v for k, v in chosen.items() if k in shared})
     return {"run": run, **{k: v for k, v in chosen.items() if k not in shared}}
 
@@ -111,10 +113,13 @@ def _command(argv):
     elif argv[1:2] == ["train"] and argv[2:3] and argv[2] in names:
         main = importlib.import_module(f"sslzoo.recipes.{argv[2]}").main
         main(**parse(main, argv[2:]))
+    elif argv[1:2] == ["classify"]:
+        classify = importlib.import_module("sslzoo.classify").Classify
+        classify(**parse(classify, argv[1:])).run()
     else:
         raise UserError(
-            f"expected 'sslzoo list' or 'sslzoo train NAME [flags]', where NAME is one of "
-            f"{', '.join(names)}. Received: {' '.join(['sslzoo', *argv[1:]])}"
+            f"expected 'sslzoo list', 'sslzoo classify [flags]' or 'sslzoo train NAME [flags]', "
+            f"where NAME is one of {', '.join(names)}. Received: {' '.join(['sslzoo', *argv[1:]])}"
         )
 
 
@@ -122,19 +127,19 @@ def _command(argv):
 
 
 def _settings(main):
-    """All flags of a recipe: name -> (type, default, help), the shared ones first."""
-    signature = inspect.signature(main)
-    default_run = signature.parameters["run"].default
-    hints, text = typing.get_type_hints(type(default_run)), _arguments(type(default_run))
-    shared = {
-        field.name: (hints[field.name], getattr(default_run, field.name), text.get(field.name, ""))
-        for field in dataclasses.fields(default_run)
-    }
+    """All flags of a recipe or command: name -> (type, default, help), the shared ones first."""
     text, hints = _arguments(main), typing.get_type_hints(main)
+    parameters = dict(inspect.signature(main).parameters)
+    run = parameters.pop("run", None)
     own = {
         name: (hints.get(name, type(p.default)), p.default, text.get(name, ""))
-        for name, p in signature.parameters.items()
-        if name != "run"
+        for name, p in parameters.items()
+    }
+    if run is None:
+        return own
+    shared = {
+        name: (kind, getattr(run.default, name), about)
+        for name, (kind, _, about) in _settings(type(run.default)).items()
     }
     return {**shared, **own}
 

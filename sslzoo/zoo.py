@@ -65,6 +65,11 @@ def load(name, root=None):
     return tf.saved_model.load(str(_verified(name, root)))
 
 
+def card(name, root=None):
+    """The card of `name`: what made it."""
+    return _find(name, _root(root)).card
+
+
 def encoder(name, root=None):
     """The Keras encoder of `name`, trainable, checked against its SHA-256, loaded in safe mode."""
     file = _verified(name, root) / export.ENCODER

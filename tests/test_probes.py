@@ -135,8 +135,8 @@ def test_random_twin_is_the_same_architecture_with_other_weights():
 def test_pools_to_the_largest_square_that_fits_by_the_mean():
     encoder = tiny_encoder()
     images = np.random.default_rng(0).random((3, 12, 12, 3), np.float32)
-    data = module._dataset((images, np.arange(3)), "train")
-    features, labels = module._features(encoder, data, 36, 2)
+    data = module.dataset((images, np.arange(3)), "train")
+    features, labels = module.features(encoder, data, 36, 2)
     assert {k: v.shape for k, v in features.items()} == {"stage1": (3, 36), "stage2": (3, 20)}
     taps = keras.Model(encoder.input, encoder.get_layer("stage1").output)
     expected = taps(images, training=False).numpy().reshape(3, 3, 4, 3, 4, 4).mean((2, 4))

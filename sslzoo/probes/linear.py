@@ -69,12 +69,12 @@ def linear(
             one size; or pairs of arrays: (N, H, W, 3) uint8 or float in [0, 1], labels (N,).
         seed: of the random twin, and of the split that chooses C among the training labels.
     """
-    train, test = _dataset(train, "train"), _dataset(test, "test")
+    train, test = dataset(train, "train"), dataset(test, "test")
     models = [encoder, random_twin(encoder, seed)] if random_init else [encoder]
     fits = []
     for model in models:
-        x, y = _features(model, train, max_features, batch_size)
-        x_test, y_test = _features(model, test, max_features, batch_size)
+        x, y = features(model, train, max_features, batch_size)
+        x_test, y_test = features(model, test, max_features, batch_size)
         _check_labels(y, y_test)
         fits.append({s: _fit(s, x.pop(s), y, x_test.pop(s), y_test, seed) for s in [*x]})
     rows = [
@@ -101,7 +101,8 @@ def random_twin(encoder, seed):
 # === Features ===
 
 
-def _dataset(data, name):
+def dataset(data, name):
+    """`data` as a finite dataset of {"image", "label"}; `name` is what an error calls it."""
     if isinstance(data, tuple):
         images, labels = np.asarray(data[0]), np.asarray(data[1])
         data = tf.data.Dataset.from_tensor_slices({"image": images, "label": labels})
@@ -116,7 +117,7 @@ def _dataset(data, name):
     return data
 
 
-def _features(encoder, data, max_features, batch_size):
+def features(encoder, data, max_features, batch_size):
     """All stages in one pass: ({stage: (N, dims) float32}, labels (N,))."""
     model = _taps(encoder, data.element_spec["image"].shape, max_features)
     call = tf.function(lambda images: model(images, training=False), autograph=False)
@@ -129,11 +130,11 @@ def _features(encoder, data, max_features, batch_size):
     if not labels:
         raise UserError("A probe needs examples. Received: an empty dataset")
     # Popped, so that at most one stage is held twice.
-    features = {stage: np.concatenate(parts.pop(stage)) for stage in [*parts]}
-    for stage, value in features.items():
+    arrays = {stage: np.concatenate(parts.pop(stage)) for stage in [*parts]}
+    for stage, value in arrays.items():
         if not np.isfinite(value).all():
             raise UserError(f"Features must be finite. Received: NaN or infinity in {stage}")
-    return features, np.concatenate(labels)
+    return arrays, np.concatenate(labels)
 
 
 def _taps(encoder, shape, max_features):
@@ -141,13 +142,16 @@ def _taps(encoder, shape, max_features):
     names = encoders.stages(encoder)
     inside = keras.Model(encoder.input, {name: encoder.get_layer(name).output for name in names})
     images = keras.Input(shape)
-    pooled = {}
-    for name, maps in inside(images, training=False).items():
-        _, height, width, channels = maps.shape
-        grid = max(1, min(height, width, int((max_features / channels) ** 0.5)))
-        maps = keras.layers.AdaptiveAveragePooling2D(grid)(maps)  # (B, g, g, C)
-        pooled[name] = keras.layers.Flatten()(maps)
-    return keras.Model(images, pooled)
+    maps = inside(images, training=False)
+    return keras.Model(images, {name: pooled(maps[name], max_features) for name in names})
+
+
+def pooled(maps, max_features):
+    """Keras tensor (B, h, w, C) -> (B, g * g * C), averaged to at most `max_features`."""
+    _, height, width, channels = maps.shape
+    grid = max(1, min(height, width, int((max_features / channels) ** 0.5)))
+    maps = keras.layers.AdaptiveAveragePooling2D(grid)(maps)  # (B, g, g, C)
+    return keras.layers.Flatten()(maps)
 
 
 # === Labels and the plane ===
@@ -173,7 +177,7 @@ def _fit(stage, x, y, x_test, y_test, seed):
     std[std == 0] = 1  # a dead channel
     x, x_test = _span((x - mean) / std, (x_test - mean) / std)
     plane = LogisticRegression(tol=TOLERANCE, max_iter=1000, warm_start=True)
-    strength = _choose(plane, x, y, dims, seed)
+    strength, _ = choose(plane, x, y, dims, seed)
     accuracy = plane.set_params(C=strength).fit(x, y).score(x_test, y_test)
     logging.info("%s: accuracy %.4f with C %.2g", stage, accuracy, strength)
     return {"stage": stage, "dims": dims, "accuracy": float(accuracy), "C": strength}
@@ -195,8 +199,8 @@ def _span(x, x_test):
     return basis, scipy.linalg.solve_triangular(basis, x @ x_test.T, lower=True).T
 
 
-def _choose(plane, x, y, dims, seed):
-    """The C that does best on a fifth of every class that is held out of the fit.
+def choose(plane, x, y, dims, seed):
+    """The C that does best on a fifth of every class that is held out of the fit, and how well.
 
     C grows along the path, each fit starts from the one before, and the path ends where the
     accuracy falls: the planes beyond are the slow ones.
@@ -209,7 +213,7 @@ def _choose(plane, x, y, dims, seed):
             break
         if accuracy > best_accuracy:
             best, best_accuracy = strength, accuracy
-    return best
+    return best, best_accuracy
 
 
 def _held_out(y, seed):

@@ -1,0 +1,190 @@
+"""A classifier from an encoder and labelled images, with its accuracy and an export.
+
+sslzoo classify --encoder=rotation --dataset=FOLDER              # a head on the frozen encoder
+sslzoo classify --encoder=rotation --dataset=FOLDER --finetune   # goes on through the encoder
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from sslzoo import confusion, data, encoders, export, images, probes, zoo
+from sslzoo.errors import UserError
+
+
+@dataclasses.dataclass
+class Classify:
+    """Trains a classifier, scores it beside one on random weights, and exports it.
+
+    Args:
+        encoder: a name in the zoo, an exported folder, or an encoder.keras.
+        dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME, or photos.
+        data_dir: where TensorFlow Datasets keeps prepared datasets.
+        image_size: side of the square that images are brought to, in pixels; 0 takes the one in
+            the encoder's card.
+        train_images: labelled images that the head is fitted to, at most; --finetune sees all.
+        stage: the encoder's stage that the head reads; empty takes the one that does best on a
+            fifth of the training labels, or with --finetune the last one.
+        top_k: classes in an answer, at most.
+        finetune: train encoder and head together, from the fitted head on.
+        epochs: of --finetune.
+        learning_rate: the highest one of --finetune.
+        flip: mirror half of the images in --finetune.
+        seed: of the random encoder, the order and the crops.
+        workdir: folder for confusion.png and exported/classifier.
+    """
+
+    encoder: str = ""
+    dataset: str = "photos"
+    data_dir: str = ""
+    image_size: int = 0
+    train_images: int = 10000
+    stage: str = ""
+    top_k: int = 5
+    finetune: bool = False
+    epochs: int = 5
+    learning_rate: float = 0.01
+    flip: bool = True
+    seed: int = 0
+    workdir: str = "runs/classifier"
+
+    def run(self):
+        """Does it all; returns the rows of scores that the card holds."""
+        started = time.time()
+        self._check()
+        keras.utils.set_random_seed(self.seed)
+        encoder, made = self.given
+        twin = probes.random_twin(encoder, self.seed)
+        logging.info("a head on the encoder ...")
+        head, labels, answers = self._trained(encoder)
+        logging.info("a head on a random-init encoder ...")
+        row = {
+            "stage": head.stage,
+            "accuracy": float(np.mean(labels == answers)),
+            "random_accuracy": float(np.mean(np.equal(*self._trained(twin)[1:]))),
+            "majority_accuracy": self._majority(labels),
+        }
+        minutes = round((time.time() - started) / 60, 1)
+        card = {"minutes": minutes, "encoder": made, "scores": [row], **self._about(len(labels))}
+        self._publish(head, card, tf.math.confusion_matrix(labels, answers, len(self.classes)))
+        return card["scores"]
+
+    # === What it is given ===
+
+    @functools.cached_property
+    def given(self):
+        """The encoder and its card; the card is empty for a bare file."""
+        return _open(self.encoder)
+
+    @functools.cached_property
+    def size(self):
+        """Side of the square images in pixels."""
+        return self.image_size or self.given[1].get("image_size", 0)
+
+    @functools.cached_property
+    def sources(self):
+        """The labelled train and test sources."""
+        options = {"data_dir": self.data_dir, "resize": self.size, "labels": True}
+        return [data.load(self.dataset, split, **options) for split in ("train", "test")]
+
+    @property
+    def classes(self):
+        """Names, by label."""
+        return self.sources[0].class_names
+
+    def _check(self):
+        """Looks at everything that can be wrong, before the long work."""
+        for name in ("train_images", "top_k", "epochs", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"--{name}: expected more than 0. Received: {getattr(self, name)}")
+        encoder, _ = self.given
+        if self.size < 1:
+            raise UserError(
+                "--image_size: expected a side in pixels, since the encoder has no card. "
+                f"Received: {self.size}"
+            )
+        export.check(encoder, self.size)
+        names = encoders.stages(encoder)
+        if self.stage and self.stage not in names:
+            raise UserError(f"--stage: expected one of {', '.join(names)}. Received: {self.stage}")
+        _ = self.sources
+
+    # === Work ===
+
+    def _trained(self, encoder):
+        """(head, labels, answers), the latter of the test split."""
+        train, test = self.sources
+        stage = self.stage or (encoders.stages(encoder)[-1] if self.finetune else "")
+        few = train.examples(
+            seed=self.seed, crop=self.size, stop=min(self.train_images, train.size)
+        )
+        head = probes.fit_head(encoder, few, self.classes, stage=stage, seed=self.seed)
+        if self.finetune:
+            options = {"epochs": self.epochs, "learning_rate": self.learning_rate}
+            probes.finetune(head, train, flip=self.flip, seed=self.seed, **options)
+        return head, *head.predict(test.examples(crop=self.size, shuffle=False))
+
+    def _majority(self, labels):
+        """Accuracy of always answering the commonest training label."""
+        return float(np.mean(labels == np.bincount(self.sources[0].labels).argmax()))
+
+    def _about(self, tested):
+        """What made it, for the card."""
+        flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
+        dataset = {"name": self.dataset, "images": self.sources[0].size, "test_images": tested}
+        about = {"flags": flags, "dataset": dataset, "seed": self.seed, "classes": self.classes}
+        return {"recipe": "classify", **about}
+
+    # === What comes out ===
+
+    def _publish(self, head, card, counts):
+        row, path = card["scores"][0], pathlib.Path(self.workdir, "exported", "classifier")
+        path.mkdir(parents=True, exist_ok=True)
+        sheet = pathlib.Path(self.workdir, "confusion.png")
+        images.save_png(sheet, confusion.picture(counts, self.classes))
+        answer = _ranked(head, self.classes, self.top_k)
+        export.save(head.encoder, path, card=card, image_size=self.size, classify=answer)
+        logging.info(
+            "held-out accuracy %.2f%% (%s); on a random-init encoder %.2f%%, majority class %.2f%%",
+            100 * row["accuracy"],
+            head.stage,
+            100 * row["random_accuracy"],
+            100 * row["majority_accuracy"],
+        )
+        logging.info("confusion matrix in %s, exported to %s", sheet, path)
+
+
+def _open(spec):
+    """The encoder that --encoder names, and what its card says of its making."""
+    path = pathlib.Path(spec).expanduser()
+    if spec.endswith(".keras"):
+        try:
+            return keras.saving.load_model(path, compile=False, safe_mode=True), {}
+        except Exception as error:  # of whatever kind: Keras, zip and HDF5 have many
+            raise UserError(
+                "--encoder: expected a model saved by Keras, without code in it. "
+                f"Received: {spec}: {' '.join(str(error).split())[:200]}"
+            ) from None
+    folder = (path / "card.json").is_file()
+    name, root = (path.name, path.parent) if folder else (spec, None)
+    card = zoo.card(name, root)
+    kept = ("recipe", "dataset", "seed", "created", "image_size")
+    return zoo.encoder(name, root), {key: card.get(key) for key in kept}
+
+
+def _ranked(head, classes, top_k):
+    """What `export.save` takes as `classify`: the `top_k` best classes with their scores."""
+
+    def classify(features):
+        maps = tf.ensure_shape(features[head.stage], (None, *head.network.input_shape[1:]))
+        scores = tf.nn.softmax(head.network(maps, training=False))  # (N, K)
+        scores, order = tf.math.top_k(scores, min(top_k, len(classes)))
+        return {"scores": scores, "classes": tf.gather(tf.constant(classes), order)}
+
+    return classify

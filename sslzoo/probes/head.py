@@ -1,0 +1,156 @@
+"""A classifier head on one stage of an encoder: the plane of the linear probe, ready to be shipped.
+
+Frozen, it is logistic regression on pooled features, which needs no learning rate. Fine-tuning
+goes on from that plane through the whole encoder: a random head would first wreck the features
+(Kumar et al. 2022, arXiv:2202.10054).
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sslzoo import encoders
+from sslzoo.errors import UserError
+from sslzoo.probes.linear import TOLERANCE, choose, dataset, features, pooled
+
+FEATURES = 2048  # of a stage, pooled: on CIFAR-10 a 4x4 grid of 128 channels
+BATCH = 256  # of the passes without gradients
+EPSILON = 1e-5  # added to variances
+STEP = 64  # images a step of fine-tuning
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """Logits of K classes from one stage.
+
+    Attributes:
+        encoder: the encoder it belongs to.
+        stage: name of the stage that it reads.
+        network: `keras.Model`, (B, h, w, C) -> (B, K).
+        images: shape of the images it is for, (H, W, 3).
+    """
+
+    encoder: keras.Model
+    stage: str
+    network: keras.Model
+    images: tuple
+
+    def model(self):
+        """Encoder and head as one `keras.Model`, (B, H, W, 3) in [0, 1] -> logits (B, K)."""
+        body = keras.Model(self.encoder.input, self.encoder.get_layer(self.stage).output)
+        images = keras.Input(self.images)
+        return keras.Model(images, self.network(body(images)))
+
+    def predict(self, test):
+        """Labels (N,) and predicted labels (N,) of a dataset of `image` and `label`."""
+        model = self.model()
+        call = tf.function(lambda images: tf.argmax(model(images, training=False), axis=-1))
+        pairs = [(b["label"].numpy(), call(b["image"]).numpy()) for b in test.batch(BATCH)]
+        return tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
+
+
+def fit_head(encoder, train, classes, *, stage="", seed=0) -> Head:
+    """Fits a plane to the frozen features of a stage. The encoder is not changed.
+
+    Args:
+        encoder: functional model, (B, H, W, 3) in [0, 1] -> (B, h, w, C).
+        train: finite dataset of `image` (H, W, 3), all of one size, and `label` ().
+        classes: list of K names; label i is classes[i].
+        stage: the stage to read; empty takes the one that does best on a fifth of the labels,
+            held out of the fit.
+        seed: of that split.
+    """
+    names = encoders.stages(encoder)
+    if stage and stage not in names:
+        raise UserError(f"--stage: expected one of {', '.join(names)}. Received: {stage}")
+    train = dataset(train, "train")
+    x, y = features(encoder, train, FEATURES, BATCH)
+    _check_labels(y, classes)
+    planes = {name: _plane(x[name], y, seed) for name in ([stage] if stage else names)}
+    best = max(planes, key=lambda name: planes[name][0])
+    shape = tuple(train.element_spec["image"].shape)
+    body = keras.Model(encoder.input, encoder.get_layer(best).output)
+    maps = keras.Input(body.compute_output_shape((None, *shape))[1:])
+    network = _network(maps, len(classes))
+    network.get_layer("norm").set_weights(planes[best][1])
+    network.get_layer("logits").set_weights(planes[best][2])
+    return Head(encoder, best, network, shape)
+
+
+def finetune(head, source, *, epochs=5, learning_rate=0.01, flip=True, seed=0):
+    """Trains a head and its encoder, in place, by SGD with momentum and a cosine schedule.
+
+    Args:
+        head: a `Head`; its images are square.
+        source: has `size`, and `examples` with `image`, `label` and `seed` (see `sslzoo.data`).
+        epochs: passes over all its images.
+        learning_rate: the highest one.
+        flip: whether half of the images are mirrored.
+        seed: of order, crops and flips.
+    """
+
+    def pair(example):
+        image = example["image"]
+        if flip:
+            image = tf.image.stateless_random_flip_left_right(image, example["seed"])
+        return image, example["label"]
+
+    batch = min(STEP, source.size)
+    steps = source.size // batch
+    span = {"stop": epochs * steps * batch, "epoch_size": steps * batch}
+    examples = source.examples(seed=seed, crop=head.images[0], **span)
+    rate = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps)
+    model = head.model()
+    model.compile(
+        keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    batches = examples.map(pair, num_parallel_calls=tf.data.AUTOTUNE).batch(batch).prefetch(2)
+    quiet = {"verbose": 2, "shuffle": False, "callbacks": [keras.callbacks.TerminateOnNaN()]}
+    done = model.fit(batches, epochs=epochs, steps_per_epoch=steps, **quiet)
+    if not np.isfinite(done.history["loss"][-1]):
+        raise UserError(
+            "--learning_rate: expected one at which the loss stays finite. "
+            f"Received: {learning_rate}"
+        )
+
+
+def _check_labels(y, classes):
+    counts = np.bincount(y, minlength=len(classes))
+    if len(classes) < 2 or counts.min() < 2:
+        few = classes[int(counts.argmin())]
+        raise UserError(
+            "A head needs two classes and two training images of each. "
+            f"Received: {len(classes)} classes, {counts.min()} training images of {few}"
+        )
+
+
+def _network(maps, classes):
+    """Keras tensor (B, h, w, C) -> model with logits (B, K); its weights are to come from `_plane`.
+
+    Features are divided by the root of their number, so that one learning rate does for all.
+    """
+    x = pooled(maps, FEATURES)  # (B, D)
+    norm = keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=EPSILON, center=False, scale=False, name="norm"
+    )
+    x = keras.layers.Rescaling(x.shape[1] ** -0.5)(norm(x))
+    return keras.Model(maps, keras.layers.Dense(classes, name="logits")(x), name="head")
+
+
+def _plane(x, y, seed):
+    """Features (N, D), labels (N,) -> accuracy on held-out labels, weights of norm and logits."""
+    from sklearn.linear_model import LogisticRegression  # at the top it would slow every start
+
+    mean, variance = x.mean(0), x.var(0)
+    x = (x - mean) / np.sqrt(variance + EPSILON)
+    plane = LogisticRegression(tol=TOLERANCE, max_iter=1000, warm_start=True)
+    strength, accuracy = choose(plane, x, y, x.shape[1], seed)
+    plane.set_params(C=strength).fit(x, y)
+    kernel, bias = plane.coef_.T, plane.intercept_  # (D, K), (K,)
+    if kernel.shape[1] == 1:  # of two classes scikit-learn keeps the second's log-odds
+        kernel, bias = np.pad(kernel, [(0, 0), (1, 0)]), np.pad(bias, [(1, 0)])
+    return accuracy, [mean, variance], [kernel * len(kernel) ** 0.5, bias]

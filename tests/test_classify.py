@@ -1,0 +1,243 @@
+"""What `sslzoo classify` exports answers like what it scored, beside honest neighbours."""
+
+import importlib
+import io
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+
+from sslzoo import cli, confusion, export, probes, zoo
+from sslzoo import data as sources
+from sslzoo.classify import Classify
+from sslzoo.errors import UserError
+
+module = importlib.import_module("sslzoo.probes.head")
+COLOURS = ("red", "green", "blue")
+
+
+def colour_encoder():
+    """stage1 shows red, green and blue; stage2 is left with red."""
+    x = inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 1, activation="relu", name="stage1")(x)
+    x = keras.layers.Conv2D(5, 3, strides=2, padding="same", name="stage2")(x)
+    model = keras.Model(inputs, x)
+    model.layers[1].set_weights([np.eye(3, 4)[None, None], np.zeros(4)])
+    red = np.zeros((3, 3, 4, 5))
+    red[:, :, 0] = np.random.default_rng(0).normal(0, 0.3, (3, 3, 5))
+    model.layers[2].set_weights([red, np.zeros(5)])
+    return model
+
+
+def coloured(n, seed, side=8):
+    """(n, side, side, 3) uint8, labels: which channel is brighter."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 3
+    noise = rng.normal(90, 10, (n, side, side, 3))
+    return np.uint8(np.clip(noise + 60 * np.eye(3)[labels][:, None, None], 0, 255)), labels
+
+
+def examples(n, seed):
+    x, y = coloured(n, seed)
+    return tf.data.Dataset.from_tensor_slices({"image": np.float32(x / 255), "label": y})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "colours.npz"
+    (x, y), (x_test, y_test) = coloured(120, 0), coloured(40, 1)
+    names = {"class_names": np.array(COLOURS)}
+    np.savez(path, x_train=x, y_train=y, x_test=x_test, y_test=y_test, **names)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory):
+    root = tmp_path_factory.mktemp("zoo")
+    export.save(colour_encoder(), root / "lion", image_size=8, card={"recipe": "toy", "seed": 4})
+    return root
+
+
+@pytest.fixture(scope="module")
+def frozen(animals, data, tmp_path_factory):
+    """(scores, workdir) of one run on the frozen encoder."""
+    work = tmp_path_factory.mktemp("work")
+    run = Classify(encoder=str(animals / "lion"), dataset=data, top_k=2, workdir=str(work))
+    return run.run(), work
+
+
+def test_scores_stand_beside_a_random_encoder_and_the_majority_class(frozen):
+    (row,) = frozen[0]
+    assert row["stage"] == "stage1"
+    assert row["accuracy"] > 0.95
+    assert row["majority_accuracy"] == pytest.approx(14 / 40)
+    assert 0 <= row["random_accuracy"] <= 1
+
+
+def test_the_card_says_what_made_it_and_the_zoo_shows_it(frozen, data):
+    (entry,) = zoo.list(frozen[1] / "exported")
+    card = entry.card
+    assert (card["recipe"], card["classes"], card["image_size"]) == ("classify", [*COLOURS], 8)
+    assert card["encoder"]["recipe"] == "toy"
+    assert card["flags"]["dataset"] == data
+    assert card["dataset"] == {"name": data, "images": 120, "test_images": 40}
+    best = f"{card['scores'][0]['accuracy']:.1%} (random init"
+    assert best in str(entry)
+
+
+def test_the_export_answers_as_it_was_scored(frozen):
+    served = zoo.load("classifier", frozen[1] / "exported")
+    x, y = coloured(40, 1)
+    out = served.signatures["classify"](images=np.float32(x / 255))
+    scores, names = out["scores"].numpy(), out["classes"].numpy().astype(str)
+    assert scores.shape == names.shape == (40, 2)
+    assert scores.dtype == np.float32
+    assert (scores[:, 0] >= scores[:, 1]).all()
+    assert (scores.sum(1) <= 1 + 1e-6).all()
+    accuracy = np.mean(names[:, 0] == np.array(COLOURS)[y])
+    assert accuracy == pytest.approx(frozen[0][0]["accuracy"])
+    files = []
+    for image in x[:3]:
+        Image.fromarray(image).save(buffer := io.BytesIO(), "PNG")
+        files.append(buffer.getvalue())
+    told = served.signatures["classify_bytes"](image_bytes=tf.constant(files))
+    np.testing.assert_allclose(told["scores"], scores[:3], atol=1e-5)
+    assert (told["classes"].numpy().astype(str) == names[:3]).all()
+
+
+def test_the_confusion_matrix_is_drawn(frozen):
+    sheet = np.asarray(Image.open(frozen[1] / "confusion.png"))
+    assert sheet.shape[2] == 3
+    assert min(sheet.shape[:2]) > 3 * 48
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_network_is_the_plane_of_scikit_learn(classes):
+    rng = np.random.default_rng(0)
+    maps, y = np.float32(rng.normal(5, 3, (90, 2, 2, 6))), np.arange(90) % classes
+    maps[..., 0] += 4 * y[:, None, None]
+    x = maps.reshape(90, -1)
+    _, norm, logits = module._plane(x, y, 0)
+    network = module._network(keras.Input((2, 2, 6)), classes)
+    network.get_layer("norm").set_weights(norm)
+    network.get_layer("logits").set_weights(logits)
+    x = (x - x.mean(0)) / np.sqrt(x.var(0) + module.EPSILON)
+    plane = LogisticRegression(tol=module.TOLERANCE, max_iter=1000, warm_start=True)
+    strength, _ = module.choose(plane, x, y, 24, 0)
+    expected = plane.set_params(C=strength).fit(x, y).predict_proba(x)
+    np.testing.assert_allclose(tf.nn.softmax(network(maps)), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_head_tells_classes_apart_and_the_encoder_stays(classes):
+    encoder = colour_encoder()
+    before = [w.copy() for w in encoder.get_weights()]
+    train = examples(90, 0).filter(lambda e: e["label"] < classes)
+    head = probes.fit_head(encoder, train, COLOURS[:classes], stage="stage1")
+    assert head.stage == "stage1"
+    y, answers = head.predict(examples(60, 2).filter(lambda e: e["label"] < classes))
+    assert np.mean(y == answers) > 0.95
+    assert len(y) == 20 * classes
+    for ours, then in zip(encoder.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, then)
+
+
+def test_the_command_has_the_fields_as_flags(tmp_path):
+    settings = cli.parse(Classify, ["classify", "--finetune", "--top_k=3", "--learning_rate=1"])
+    assert Classify(**settings) == Classify(finetune=True, top_k=3, learning_rate=1.0)
+    command = "from sslzoo.cli import console; console()"
+    arguments = ["classify", "--encoder=wolf", "--dataset=none"]
+    done = subprocess.run(
+        [sys.executable, "-c", command, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "Received: 'wolf'" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_class_without_images_is_named():
+    with pytest.raises(UserError, match="0 training images of pink"):
+        probes.fit_head(colour_encoder(), examples(30, 0), [*COLOURS, "pink"])
+
+
+def test_finetuning_goes_through_the_encoder(animals, data, tmp_path):
+    options = {"finetune": True, "epochs": 4, "learning_rate": 0.05, "seed": 3}
+    run = Classify(encoder=str(animals / "lion"), dataset=data, workdir=str(tmp_path), **options)
+    (row,) = run.run()
+    assert row["stage"] == "stage2"  # the last one, which sees two classes of three
+    assert row["accuracy"] > 0.8
+    kernel = zoo.encoder("classifier", tmp_path / "exported").layers[2].get_weights()[0]
+    assert np.abs(kernel[:, :, 1:3]).max() > 1e-3
+    served = zoo.load("classifier", tmp_path / "exported")
+    x, y = coloured(40, 1)
+    names = served.classify(np.float32(x / 255))["classes"][:, 0].numpy().astype(str)
+    assert np.mean(names == np.array(COLOURS)[y]) == pytest.approx(row["accuracy"])
+
+
+def test_finetuning_that_diverges_names_the_flag(data):
+    encoder = colour_encoder()
+    head = probes.fit_head(encoder, examples(30, 0), COLOURS)
+    source = sources.load(data, labels=True)
+    with pytest.raises(UserError, match=r"--learning_rate.*Received: 1e\+38"):
+        probes.finetune(head, source, epochs=9, learning_rate=1e38)
+
+
+@pytest.mark.parametrize(("flip", "expected"), [(True, 2), (False, 1)])
+def test_flips_are_a_matter_of_the_flag(data, flip, expected, monkeypatch):
+    """What `fit` is fed for one image over eight epochs: itself, or itself and its mirror image."""
+    seen = []
+
+    def fit(self, batches, **_):
+        seen.extend({image.tobytes() for x, _ in batches for image in x.numpy()})
+        return keras.callbacks.History()
+
+    head = probes.fit_head(colour_encoder(), examples(30, 0), COLOURS)
+    source = sources.load(data, labels=True)
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    with pytest.raises(KeyError):  # the empty history
+        probes.finetune(head, source, epochs=8, flip=flip)
+    assert len(seen) == pytest.approx(expected * source.size, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"top_k": 0}, "--top_k: expected more than 0. Received: 0"),
+        ({"stage": "stage9"}, "--stage: expected one of stage1, stage2. Received: stage9"),
+        ({"encoder": "wolf"}, "No such encoder.*Received: 'wolf'"),
+        ({"encoder": "../lion"}, "one folder name.*Received: '../lion'"),
+        ({"dataset": "/not/there"}, "--dataset"),
+    ],
+)
+def test_wrong_flags_are_refused_before_the_work(animals, data, flags, words, tmp_path):
+    given = {"encoder": str(animals / "lion"), "dataset": data, "workdir": str(tmp_path / "out")}
+    with pytest.raises(UserError, match=words):
+        Classify(**{**given, **flags}).run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bare_encoder_file_needs_a_size_and_holds_no_code(animals, data, tmp_path):
+    bare = Classify(encoder=str(animals / "lion" / "encoder.keras"), dataset=data)
+    with pytest.raises(UserError, match="--image_size"):
+        bare.run()
+    inputs = keras.Input((None, None, 3))
+    keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs)).save(tmp_path / "code.keras")
+    (tmp_path / "cut.keras").write_bytes(b"PK\x03\x04")
+    for name in ("code.keras", "cut.keras", "missing.keras"):
+        with pytest.raises(UserError, match=f"without code.*{name}"):
+            Classify(encoder=str(tmp_path / name), dataset=data).run()
+
+
+@pytest.mark.parametrize("classes", [2, 30, 1000])
+def test_pictures_of_few_and_of_many_classes(classes):
+    sheet = confusion.picture(np.eye(classes, dtype=int), [f"a long name of {classes}"] * classes)
+    assert sheet.dtype == np.uint8
+    assert max(sheet.shape) <= 1200
+    assert tuple(sheet[-1, -1]) == tuple(confusion.DARK)
+    cell = min(48, 900 // classes) or 1
+    assert tuple(sheet[-1, -1 - cell]) == (255, 255, 255)
