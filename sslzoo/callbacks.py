@@ -116,9 +116,11 @@ class Pictures(keras.callbacks.Callback):
         self.workdir = workdir
         self.puzzles = puzzles
         self.batch = None
+        self.writer = None
 
     def on_train_begin(self, logs=None):
-        self.writer = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
+        if self.writer is None:  # `fit` may be called once for each epoch
+            self.writer = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
 
     def on_epoch_end(self, epoch, logs=None):
         if self.batch is None:

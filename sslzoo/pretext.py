@@ -98,13 +98,17 @@ class Pretext(keras.Model):
         """One step on one replica's part of the batch; returns the metrics so far."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         loss, y_pred, gradients = self.jit(self.forward_backward)(x, y, sample_weight)
-        self.optimizer.apply(gradients, self.trainable_variables)
+        self.apply_gradients(gradients)
         self.after_step(y, y_pred)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self._loss_tracker.update_state(
             loss * replicas, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0]
         )
         return self.compute_metrics(x, y, y_pred, sample_weight)
+
+    def apply_gradients(self, gradients):
+        """Moves the trainable variables by the gradients of `forward_backward`."""
+        self.optimizer.apply(gradients, self.trainable_variables)
 
     def after_step(self, y, y_pred):
         """Changes what lives across steps, e.g. a memory; in the replica context, without XLA."""

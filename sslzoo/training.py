@@ -12,7 +12,7 @@ from sslzoo import callbacks, checkpoints
 PICTURED = 8  # puzzles on the contact sheet
 
 
-def pretrain(pretext, run, extra=()):
+def pretrain(pretext, run, extra=(), table=None):
     """Trains a compiled pretext on unlabelled images, from wherever the last attempt stopped.
 
     Leaves in `run.workdir`: `log.csv` (one row an epoch), `tensorboard/`, `puzzles.png` (puzzles,
@@ -25,6 +25,8 @@ def pretrain(pretext, run, extra=()):
         pretext: a compiled `Pretext`, made under `run.scope()`.
         run: a `Run`: gives the images, the budget and the folder.
         extra: more callbacks; what they add to the logs of an epoch is logged with the rest.
+        table: function that is called before every epoch with its number, and returns the
+            indices to draw from in it, see `data.Source.examples`. It may change the model.
 
     Raises:
         UserError: the loss is no longer finite (named with its step), too many images cannot be
@@ -45,15 +47,16 @@ def pretrain(pretext, run, extra=()):
         callbacks.Pictures(progress, workdir, pretext.puzzles(_preview(pretext, run), PICTURED)),
         callbacks.Backup(progress, store, run.backup_minutes),
     ]
-    while progress.step < progress.total:  # once, or twice when resuming inside an epoch
+    while progress.step < progress.total:  # once; twice from inside an epoch; with a table each
         epoch, done = divmod(progress.step, per_epoch)
-        last = epoch + 1 if done else run.epochs
+        last = epoch + 1 if done or table else run.epochs
         examples = run.train_source.examples(
             seed=run.seed,
             crop=pretext.crop,
             start=progress.step * run.batch_size,
             stop=last * per_epoch * run.batch_size,
             epoch_size=per_epoch * run.batch_size,
+            table=table(epoch) if table else None,
         )
         try:
             pretext.fit(

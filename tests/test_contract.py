@@ -12,6 +12,7 @@ from toy import UpsideDown
 
 from sslzoo import checkpoints, export
 from sslzoo.pretexts.colorization import Colorization
+from sslzoo.pretexts.deepcluster import DeepCluster
 from sslzoo.pretexts.inpainting import Inpainting
 from sslzoo.pretexts.jigsaw import Jigsaw
 from sslzoo.pretexts.npid import Npid
@@ -56,6 +57,14 @@ def colorization(encoder, **kwargs):
     return pretext
 
 
+def deepcluster(encoder, **kwargs):
+    pretext = DeepCluster(encoder, num_images=64, k=4, crop=16, view=16, fc=8, dropout=0.0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizers = keras.optimizers.SGD(0.1, momentum=0.9), keras.optimizers.SGD(0.1)
+    pretext.compile(*optimizers, loss=loss, metrics=["accuracy"], **kwargs)
+    return pretext
+
+
 def npid(encoder, **kwargs):
     geometry = {"crop": 16, "view": 16, "dims": 8, "temperature": 0.5, "negatives": 32}
     pretext = Npid(encoder, num_images=64, **geometry)
@@ -83,6 +92,7 @@ MAKERS = {
     "inpainting": inpainting,
     "colorization": colorization,
     "npid": npid,
+    "deepcluster": deepcluster,
 }
 
 

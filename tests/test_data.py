@@ -199,6 +199,19 @@ def test_epochs_and_seeds_differ_and_neighbours_are_unrelated():
         assert np.abs(np.corrcoef(numbers.T) - np.eye(4)).max() < 0.15
 
 
+def test_a_table_says_what_to_draw_from(arrays):
+    source, table = data.load(arrays), np.array([7] * 12 + [3] * 4, np.int64)
+    drawn = elements(source, table=table, seed=5)
+    assert sorted(e["index"] for e in drawn) == sorted(table)
+    assert len({tuple(e["seed"]) for e in drawn}) == 16  # twice the same image, two puzzles
+    np.testing.assert_array_equal(drawn[0]["image"], whole(source, drawn[0]["index"]))
+    assert same(drawn[5:], elements(source, table=table, seed=5, start=5))
+    assert same(elements(source, seed=5), elements(source, seed=5, table=np.arange(20)))
+    twice = [e["index"] for e in elements(source, table=table, seed=5, stop=32, epoch_size=16)]
+    assert sorted(twice[16:]) == sorted(table)
+    assert twice[16:] != twice[:16]
+
+
 def test_chunks_do_not_matter(arrays):
     source = data.load(arrays)
     once = elements(source, crop=6)

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sslzoo import encoders, layers
+from sslzoo.encoders import stem
 from sslzoo.errors import UserError
+from sslzoo.probes.linear import random_twin
 
 TINY = {"widths": (4, 8, 12, 12, 8)}
 OWN = [
@@ -122,10 +124,10 @@ def test_stages_come_after_the_relu(name):
 
 def test_pixels_are_normalised_inside():
     encoder = encoders.get("small")
-    x = np.stack([np.full((8, 8, 3), encoders.MEAN), np.add(encoders.MEAN, np.ones((8, 8, 3)))])
+    x = np.stack([np.full((8, 8, 3), stem.MEAN), np.add(stem.MEAN, np.ones((8, 8, 3)))])
     y = encoder.get_layer("normalize")(x)
     np.testing.assert_allclose(y[0], np.zeros((8, 8, 3)), atol=1e-6)
-    np.testing.assert_allclose(y[1, 0, 0], np.divide(1, encoders.STD), rtol=1e-6)
+    np.testing.assert_allclose(y[1, 0, 0], np.divide(1, stem.STD), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -233,3 +235,37 @@ def test_xla_changes_nothing():
 def test_errors_say_what_was_expected(name, kwargs, message):
     with pytest.raises(UserError, match=message):
         encoders.get(name, **kwargs)
+
+
+# === Sobel ===
+
+
+def edges(images):
+    """What `stage1` of `small_sobel` sees of (B, H, W, 3) in [0, 1]: (B, H, W, 2)."""
+    encoder = encoders.get("small_sobel")
+    return keras.Model(encoder.input, encoder.get_layer("sobel").output)(images).numpy()
+
+
+def test_sobel_of_a_constant_is_zero_inside_and_an_edge_at_the_border():
+    y = edges(np.full((1, 8, 8, 3), 0.9, np.float32))[0]
+    np.testing.assert_allclose(y[1:-1, 1:-1], 0, atol=1e-5)
+    assert np.abs(y[:, 0, 0]).min() > 1
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_sobel_of_a_ramp_is_minus_8_slopes_in_one_filter(axis):
+    ramp = np.arange(8)[None, :, None] * np.ones((8, 1, 3))  # rises along x by 1
+    ramp = ramp if axis == 0 else ramp.transpose(1, 0, 2)
+    y = edges((ramp * stem.STD + stem.MEAN)[None].astype(np.float32))[0, 1:-1, 1:-1]
+    np.testing.assert_allclose(y[..., axis], -8, atol=1e-4)
+    np.testing.assert_allclose(y[..., 1 - axis], 0, atol=1e-4)
+
+
+def test_sobel_is_24_weights_that_are_not_trained_and_stay_in_a_random_twin():
+    encoder = encoders.get("alexnet_sobel")
+    frozen = [w for w in encoder.weights if w.path.startswith(("grey", "sobel"))]
+    assert sum(int(np.prod(w.shape)) for w in frozen) == 4 + 20
+    assert sum(int(np.prod(w.shape)) for w in encoder.trainable_weights) == 3_735_584 + 2_752
+    twin = random_twin(encoder, seed=1)
+    for ours, theirs in zip(frozen, twin.weights, strict=False):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
 
-from sslzoo import images, probes
+from sslzoo import album, images, probes
 from sslzoo.errors import UserError
 from sslzoo.pretexts.npid import Npid
 
@@ -180,3 +180,17 @@ def test_picture_shows_view_row_and_embedding():
     assert row.max() == 255
     assert np.mean(row == 255) == pytest.approx(1 / 9, abs=0.01)  # of 3 x 3 squares one is white
     assert pretext.picture(x, y).shape[1] == 200
+
+
+def test_album_shows_queries_and_their_neighbours(tmp_path):
+    pretext = small(40)
+    angle = np.linspace(0, 2, 40)  # neighbours on the circle have neighbouring indices
+    circle = np.stack([np.cos(angle), np.sin(angle)], 1)
+    pretext.memory.rows.assign(np.pad(circle, ((0, 0), (0, 6))).astype(np.float32))
+    album.neighbors(tmp_path / "n.png", pretext, lambda i: np.full((16, 16, 3), i / 255))
+    sheet = tf.io.decode_png((tmp_path / "n.png").read_bytes()).numpy()
+    assert sheet.shape == (8 * 66 - 2, 10 * 66 - 2, 3)
+    for row in sheet[32::66, 32::66, 0].astype(int):
+        away = np.abs(row - row[0])
+        assert len({*row}) == 10
+        assert (np.diff(away) >= 0).all()

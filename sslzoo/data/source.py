@@ -91,6 +91,7 @@ class Source:
         stop=None,
         epoch_size=None,
         shuffle=True,
+        table=None,
         parallel=tf.data.AUTOTUNE,
     ):
         """The dataset of the examples at the positions start <= p < stop.
@@ -102,6 +103,8 @@ class Source:
             start, stop: positions, counted over all epochs; stop None is the end of the first.
             epoch_size: positions in an epoch; training passes whole batches. Default: `size`.
             shuffle: whether the order and the crops are random.
+            table: (n,) indices to draw from in place of 0 .. size - 1; some may be missing,
+                others in it many times, each time with another seed. Default: all once.
             parallel: images decoded at the same time.
 
         Returns:
@@ -109,16 +112,17 @@ class Source:
             int32, and `label` () int64 if the source was loaded with labels.
         """
         self._check_crop(crop)
-        epoch_size = self.size if epoch_size is None else epoch_size
+        drawn = self.size if table is None else len(table)
+        epoch_size = drawn if epoch_size is None else epoch_size
         stop = epoch_size if stop is None else stop
-        if not 0 < epoch_size <= self.size:
+        if not 0 < epoch_size <= drawn:
             raise UserError(
-                f"{self.spec}: an epoch needs between 1 and {self.size} examples (the batch "
+                f"{self.spec}: an epoch needs between 1 and {drawn} examples (the batch "
                 f"may not be larger than the source). Received: {epoch_size}"
             )
 
         def chunk(position):
-            key = keys(position, seed, epoch_size, self.size, shuffle)
+            key = keys(position, seed, epoch_size, drawn, shuffle, table)
             return {**key, "raw": self.fetch(key["index"])}
 
         def example(key, image, index):

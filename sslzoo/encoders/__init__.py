@@ -8,8 +8,7 @@ A stage is the output of a ReLU, before the pooling that follows it: where linea
 (arXiv:1904.13132). The encoder's output is its last stage; AlexNet's is pool5 of it. In `nin` a
 stage is a block with its pooling, as RotNet (arXiv:1803.07728) probes it.
 
-Pixels are normalised inside by `keras.layers.Rescaling` with ImageNet's channel means and
-deviations: two lists in the config. `keras.layers.Normalization` would bring state to adapt.
+Pixels are normalised inside, see `stem`.
 """
 
 import inspect
@@ -17,21 +16,18 @@ import re
 
 import keras
 
-from sslzoo.encoders import applications
+from sslzoo.encoders import applications, stem
 from sslzoo.errors import UserError
 from sslzoo.layers import GroupedConv2D, local_response_normalization
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 
 def get(name, **kwargs):
     """Builds an untrained encoder, named `name`.
 
     Args:
-        name: `small`, `mini`, `alexnet`, `alexnet_cfn`, `alexnet_bn`, `alexnet_small`, `nin`,
-            `resnet18`, `resnet50`, or a classification backbone of `keras.applications` in any
-            case of letters, e.g. `MobileNetV2`.
+        name: `small`, `mini`, `small_sobel`, `alexnet`, `alexnet_cfn`, `alexnet_bn`,
+            `alexnet_sobel`, `alexnet_small`, `nin`, `resnet18`, `resnet50`, or a classification
+            backbone of `keras.applications` in any case of letters, e.g. `MobileNetV2`.
         **kwargs: arguments of the function of that name; the other alexnets take `alexnet`'s.
 
     Returns:
@@ -62,13 +58,6 @@ def stages(encoder):
 
 
 # === Parts ===
-
-
-def _pixels():
-    """An input (B, H, W, 3) in [0, 1], and the same with about zero mean and unit deviation."""
-    inputs = keras.Input((None, None, 3), name="images")
-    scale, offset = [1 / s for s in STD], [-m / s for m, s in zip(MEAN, STD, strict=True)]
-    return inputs, keras.layers.Rescaling(scale, offset, name="normalize")(inputs)
 
 
 def _batch_norm(x, name):
@@ -112,15 +101,15 @@ def _check(name, value, allowed):
 # === Encoders ===
 
 
-def small(widths=(32, 64, 128, 128, 128), strides=(1, 2, 2, 2, 1)):
+def small(widths=(32, 64, 128, 128, 128), strides=(1, 2, 2, 2, 1), sobel=False):
     """Five 3x3 convolutions with batch norm, for two CPU cores and images of 32 to 96 pixels.
 
     32 pixels end at 4x4, a tile of 12 at 2x2. Downsampled by strides: a max-pool would need four
-    times the convolution's outputs.
+    times the convolution's outputs. With `sobel` it sees only edges.
     """
     if len(strides) != len(widths) or not widths:
         raise UserError(f"Expected one stride per width. Received: {widths} and {strides}")
-    inputs, x = _pixels()
+    inputs, x = stem.pixels(sobel)
     for i, (width, stride) in enumerate(zip(widths, strides, strict=True), start=1):
         x = _conv_bn(x, width, 3, stride, f"stage{i}")
         x = keras.layers.ReLU(name=f"stage{i}")(x)
@@ -135,6 +124,7 @@ def alexnet(
     norm="lrn",
     pool="ceil",
     pool5=True,
+    sobel=False,
 ):
     """The convolutions of AlexNet; the defaults are CaffeNet's, 227 pixels -> 6x6x256.
 
@@ -150,12 +140,13 @@ def alexnet(
         pool: "ceil", Caffe's rounding, lets a 3x3 window hang over the right and lower edge;
             "valid", PyTorch's, does not.
         pool5: whether the output is pooled.
+        sobel: whether it sees only edges.
     """
     _check("norm", norm, ("lrn", "batch", None))
     _check("pool", pool, ("ceil", "valid"))
     if len(widths) != 5 or any(w % groups for w in widths):
         raise UserError(f"Expected five widths divisible by groups={groups}. Received: {widths}")
-    inputs, x = _pixels()
+    inputs, x = stem.pixels(sobel)
     x = _pad(x, padding)
     for i, (width, kernel) in enumerate(zip(widths, (11, 5, 3, 3, 3), strict=True), start=1):
         x = GroupedConv2D(
@@ -183,7 +174,7 @@ def nin(blocks=4):
     A stage is a block's output, after its pooling: the feature maps that RotNet classifies.
     """
     _check("blocks", blocks, (3, 4, 5))
-    inputs, x = _pixels()
+    inputs, x = stem.pixels()
     for i in range(1, blocks + 1):
         kernel, widths = (5 if i <= 2 else 3), (192, 160, 96) if i == 1 else (192, 192, 192)
         for j, width in enumerate(widths, start=1):
@@ -216,7 +207,7 @@ def resnet(depths=(2, 2, 2, 2), bottleneck=False):
     As in torchvision, the 3x3 convolution of a bottleneck carries the stride, not the 1x1 before
     it as in the paper: a stride on a 1x1 throws three quarters of its input away.
     """
-    inputs, x = _pixels()
+    inputs, x = stem.pixels()
     x = keras.layers.ReLU(name="stage1")(_conv_bn(x, 64, 7, 2, "stem", _fan_out()))
     x = keras.layers.MaxPooling2D(3, 2, name="pool1")(_pad(x, 1))
     for i, depth in enumerate(depths, start=2):
@@ -227,22 +218,16 @@ def resnet(depths=(2, 2, 2, 2), bottleneck=False):
     return inputs, x
 
 
+BATCH_NORM = {"padding": 2, "groups": 1, "norm": "batch", "pool": "valid"}
 PRESETS = {
     "small": (small, {}),
     "mini": (small, {"widths": (32, 48, 96, 96, 64)}),  # exports in less than 2 MB
+    "small_sobel": (small, {"sobel": True}),
     "alexnet": (alexnet, {}),
     "alexnet_cfn": (alexnet, {"stride": 2}),
-    "alexnet_bn": (alexnet, {"padding": 2, "groups": 1, "norm": "batch", "pool": "valid"}),
-    "alexnet_small": (
-        alexnet,
-        {
-            "widths": (64, 192, 384, 256, 256),
-            "padding": 2,
-            "groups": 1,
-            "norm": "batch",
-            "pool": "valid",
-        },
-    ),
+    "alexnet_bn": (alexnet, BATCH_NORM),
+    "alexnet_sobel": (alexnet, {**BATCH_NORM, "sobel": True}),
+    "alexnet_small": (alexnet, {**BATCH_NORM, "widths": (64, 192, 384, 256, 256)}),
     "nin": (nin, {}),
     "resnet18": (resnet, {}),
     "resnet50": (resnet, {"depths": (3, 4, 6, 3), "bottleneck": True}),

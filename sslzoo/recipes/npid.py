@@ -4,7 +4,7 @@ python -m sslzoo.recipes.npid                                          # built-i
 python -m sslzoo.recipes.npid --flagfile=recipes/npid_cifar10.flags  # CIFAR-10 as .npz
 """
 
-from sslzoo import cli, training
+from sslzoo import album, cli, training
 from sslzoo.pretexts.npid import Npid
 from sslzoo.run import Run
 
@@ -69,6 +69,7 @@ def main(
         )
         pretext.compile(run.sgd(momentum=0.9), jit_compile=run.jit_compile)
     training.pretrain(pretext, run, run.monitors(pretext))
+    album.neighbors(f"{run.workdir}/neighbors.png", pretext, run.train_source.read)
     return run.finish(pretext)
 
 

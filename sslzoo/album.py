@@ -1,0 +1,48 @@
+"""Pictures of what an embedding puts together: neighbours of a few images, members of clusters."""
+
+import numpy as np
+import tensorflow as tf
+
+from sslzoo import images
+
+COLUMNS = 10
+
+
+def neighbors(path, pretext, read, queries=8, seed=0):
+    """Writes rows of a random image and the nearest to it in the memory bank, nearest first.
+
+    Args:
+        path: of the PNG file.
+        pretext: a `MemoryPretext`.
+        read: gives the image of an index, (H, W, 3) in [0, 1].
+        queries: number of rows.
+        seed: of the choice.
+    """
+    size = pretext.num_images
+    chosen = np.random.default_rng(seed).choice(size, min(queries, size), replace=False)
+    # The nearest row to a row is its own.
+    nearest = pretext.nearest(pretext.memory.gather(chosen), min(COLUMNS, size)).numpy()
+    _write(path, read, nearest, pretext.crop)
+
+
+def clusters(path, pretext, read, seed=0):
+    """Writes random members of the largest, the median and the smallest cluster, a row each.
+
+    Args:
+        path: of the PNG file.
+        pretext: a `DeepCluster`.
+        read: gives the image of an index, (H, W, 3) in [0, 1].
+        seed: of the choice.
+    """
+    labels, random = pretext.assignments.numpy(), np.random.default_rng(seed)
+    by_size = np.argsort(-np.bincount(labels, minlength=pretext.k), kind="stable")
+    rows = [np.flatnonzero(labels == by_size[i]) for i in (0, pretext.k // 2, -1)]
+    rows = [random.choice(row, COLUMNS, replace=len(row) < COLUMNS) for row in rows]
+    _write(path, read, np.array(rows), pretext.crop)
+
+
+def _write(path, read, indices, crop):
+    """The middles of the images of `indices` (rows, columns) as a PNG."""
+    middles = [tf.image.resize_with_crop_or_pad(read(i), crop, crop) for i in indices.flat]
+    pictures = [images.enlarge(images.to_uint8(picture), 64) for picture in middles]
+    images.save_png(path, images.mosaic(pictures, indices.shape[1]))
