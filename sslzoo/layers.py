@@ -1,6 +1,7 @@
 """The few layers that Keras lacks, or computes slowly on a CPU."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
@@ -114,3 +115,15 @@ class ChannelWiseDense(keras.layers.Layer):
     def compute_output_shape(self, shape):
         """The input's."""
         return shape
+
+
+@keras.saving.register_keras_serializable("sslzoo")
+class PixelShuffle(keras.layers.Layer):
+    """Channels become pixels (arXiv:1609.05158): (B, h, w, 4 C) -> (B, 2 h, 2 w, C).
+
+    In TensorFlow's order: channel (2 i + j) C + c goes to row i, column j of channel c.
+    """
+
+    def call(self, inputs):
+        """h and w may be unknown."""
+        return tf.nn.depth_to_space(inputs, 2)

@@ -11,6 +11,7 @@ from conftest import examples, mirrored, tiny_encoder
 from toy import UpsideDown
 
 from sslzoo import checkpoints, export
+from sslzoo.pretexts.bigan import BiGAN
 from sslzoo.pretexts.colorization import Colorization
 from sslzoo.pretexts.deepcluster import DeepCluster
 from sslzoo.pretexts.inpainting import Inpainting
@@ -18,6 +19,7 @@ from sslzoo.pretexts.jigsaw import Jigsaw
 from sslzoo.pretexts.npid import Npid
 from sslzoo.pretexts.relative_patch import RelativePatch
 from sslzoo.pretexts.rotation import Rotation
+from sslzoo.pretexts.superres import Superres
 
 CHANCE_TOLERANCE = 0.15
 
@@ -84,12 +86,23 @@ def inpainting(encoder, **kwargs):
     return two_players(pretext, **kwargs)
 
 
+def bigan(encoder, **kwargs):
+    return two_players(BiGAN(encoder, crop=16, codes=6, width=4, batch_norm=False), **kwargs)
+
+
+def superres(encoder, **kwargs):
+    settings = {"crop": 16, "discriminator_width": 4, "batch_norm": False}
+    return two_players(Superres(encoder, adversarial=0.01, **settings), **kwargs)
+
+
 MAKERS = {
     "toy": toy,
     "jigsaw": jigsaw,
     "rotation": rotation,
     "relative_patch": relative_patch,
     "inpainting": inpainting,
+    "bigan": bigan,
+    "superres": superres,
     "colorization": colorization,
     "npid": npid,
     "deepcluster": deepcluster,

@@ -1,0 +1,239 @@
+"""Bidirectional GAN (Donahue, Krähenbühl & Darrell 2017, arXiv:1605.09782).
+
+A generator turns random codes into images, an encoder images into codes, and the discriminator is
+shown pairs: an image with its code, or a code with its image. To fool it the two must become each
+other's inverse, though neither ever sees what the other makes of its work.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sslzoo import heads, images
+from sslzoo.adversarial import TwoPlayer
+from sslzoo.errors import UserError
+
+
+@keras.saving.register_keras_serializable("sslzoo")
+class BiGAN(TwoPlayer):
+    """Which is it: an image and the code of it, or a code and the image of it?
+
+    The defaults are the paper's for 64 pixels, but for its encoder, an AlexNet with batch norm;
+    its nets for MNIST are `BiGAN(dense_encoder(28), crop=28, codes=50, network="dense")`.
+
+    Departures from the paper: images have three channels throughout; encoder and discriminator
+    see the same size; the noise is drawn with the image, by its seed; batch norm has gain and
+    offset in the dense nets too.
+
+    Args:
+        encoder: (B, crop, crop, 3) in [0, 1] -> (B, h, w, C); a linear layer on it gives the code.
+        crop: side of the square image in pixels: 16, 32, 64, ..., or any for dense nets.
+        codes: numbers in a code, each in (-1, 1).
+        network: of generator and discriminator: `"conv"`, or `"dense"`, which knows no space.
+        width: channels of the discriminator's first convolution, or of all dense layers.
+        gan: `"bce"`, `"lsgan"` or `"wgan-gp"`.
+        critic_steps: discriminator's steps for one of the others'.
+        batch_norm: in generator and discriminator; never in the latter for wgan-gp.
+
+    Raises:
+        UserError: an argument is out of range; the message names the flag.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        crop=64,
+        codes=200,
+        network="conv",
+        width=64,
+        gan="bce",
+        critic_steps=1,
+        batch_norm=True,
+        **kwargs,
+    ):
+        _check(crop, codes, network)
+        # === Functional model ===
+        image = keras.Input((crop, crop, 3), name="images")
+        noise = keras.Input((codes,), name="noise")
+        code = _linear(codes, "code")(keras.layers.Flatten()(encoder(image)))
+        code = keras.layers.Activation("tanh", name="code_range")(code)
+        generate, judge = NETWORKS[network]
+        generator = generate(crop, codes, width, batch_norm)
+        critic = judge(crop, codes, width, batch_norm and gan != "wgan-gp")
+        super().__init__(
+            encoder,
+            {"images": image, "noise": noise},
+            {"codes": code, "painted": generator(noise)},
+            critic,
+            gan=gan,
+            critic_steps=critic_steps,
+            **kwargs,
+        )
+
+        # === Config ===
+        self.crop = crop
+        self.codes = codes
+        self.network = network
+        self.width = width
+        self.batch_norm = batch_norm
+
+        self.generator = generator
+
+    def transform(self, example):
+        """One image -> ({images (crop, crop, 3) in [0, 1], noise (codes,)}, images in [-1, 1])."""
+        crop_seed, flip_seed, noise_seed = images.split_seed(example["seed"], 3)
+        image = images.random_crop(example["image"], self.crop, crop_seed)
+        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+        noise = tf.random.stateless_uniform((self.codes,), noise_seed, -1.0, 1.0)
+        return {"images": image, "noise": noise}, image * 2 - 1
+
+    def content_loss(self, x, y, y_pred, sample_weight=None):
+        """None: there is no reconstruction term."""
+        return tf.zeros(())
+
+    def shown(self, x, y, y_pred):
+        """Pairs of images (B, crop, crop, 3) in [-1, 1] and codes (B, codes)."""
+        return [y, y_pred["codes"]], [y_pred["painted"], x["noise"]]
+
+    def losses(self, real, fake):
+        """Encoder and generator have the discriminator's loss with the labels exchanged.
+
+        Each of its two terms counts half, so under bce both start from ln 2.
+        """
+        scale = 0.5 if self.gan == "bce" else 1.0
+        return scale * super().losses(real, fake)[0], scale * super().losses(fake, real)[0]
+
+    def picture(self, x, y, y_pred=None):
+        """The image, what the generator makes of its code, and an image of the noise."""
+        panels = [(y + 1) / 2]
+        if y_pred is not None:
+            again = self.generator(y_pred["codes"][None], training=False)[0]
+            panels += [(np.asarray(part) + 1) / 2 for part in (again, y_pred["painted"])]
+        panels = [images.enlarge(images.to_uint8(panel), 96) for panel in panels]
+        return images.mosaic(panels, len(panels), gap=8)
+
+    def reconstruction(self, puzzles):
+        """Is G(E(x)) near x? The mean distance (), and that to another image's G(E(x)).
+
+        Distances are Euclidean, of pixels in [-1, 1], over all batches of `puzzles`. The quotient
+        is below 1 where the code says anything about its image.
+        """
+        own, others = [], []
+        for x, y in puzzles:
+            again = self.generator(self(x, training=False)["codes"], training=False)
+            for found, target in ((own, y), (others, tf.roll(y, 1, axis=0))):
+                found.append(tf.norm(tf.reshape(again - target, (len(y), -1)), axis=1))
+        return tuple(float(tf.reduce_mean(tf.concat(found, 0))) for found in (own, others))
+
+
+# === Networks ===
+
+
+def _linear(width, name, zero=False):
+    start = "zeros" if zero else heads.normal()
+    return keras.layers.Dense(width, kernel_initializer=start, name=name)
+
+
+def _finish(x, code, name, activation, norm):
+    """Adds a projection of the code to every pixel of x (..., C), then batch norm, activation."""
+    width = x.shape[-1]
+    project = keras.layers.Dense(
+        width, use_bias=False, kernel_initializer=heads.normal(), name=f"{name}_code"
+    )
+    shape = (1,) * (len(x.shape) - 2) + (width,)
+    x = x + keras.layers.Reshape(shape)(project(code))
+    x = heads.batch_norm(x, name) if norm else x
+    return keras.layers.Activation(activation, name=name)(x)
+
+
+def _conv_generator(side, codes, width, norm):
+    """Codes (B, codes) -> images (B, side, side, 3) in [-1, 1]: 4 pixels, doubled; 5 x 5."""
+    code = keras.Input((codes,), name="code")
+    doublings = int(np.log2(side // 4))
+    start = width * 2 ** (doublings - 1)
+    x = keras.layers.Reshape((4, 4, start))(_linear(16 * start, "g0_dense")(code))
+    x = _finish(x, code, "g0", "relu", norm)
+    for i in range(1, doublings):
+        x = _finish(_up(start >> i, f"g{i}_conv")(x), code, f"g{i}", "relu", norm)
+    x = _finish(_up(3, "g_conv")(x), code, "painted", "tanh", norm=False)
+    return keras.Model(code, x, name="generator")
+
+
+def _up(width, name):
+    return keras.layers.Conv2DTranspose(
+        width, 5, strides=2, padding="same", kernel_initializer=heads.normal(), name=name
+    )
+
+
+def _conv_discriminator(side, codes, width, norm):
+    """[images (B, side, side, 3), codes (B, codes)] -> (B, 1): halved until 4 pixels; 5 x 5."""
+    x = image = keras.Input((side, side, 3), name="judged")
+    code = keras.Input((codes,), name="judged_code")
+    for i in range(int(np.log2(side // 4))):
+        x = keras.layers.Conv2D(
+            width * 2**i,
+            5,
+            strides=2,
+            padding="same",
+            kernel_initializer=heads.normal(),
+            name=f"d{i}_conv",
+        )(x)
+        x = _finish(x, code, f"d{i}", "leaky_relu", norm) if i else _leaky(x)
+    x = _linear(1, "d_logit", zero=True)(keras.layers.Flatten()(x))
+    return keras.Model([image, code], x, name="discriminator")
+
+
+def _dense_generator(side, codes, width, norm):
+    """Codes (B, codes) -> images (B, side, side, 3) in [-1, 1], by two hidden layers."""
+    x = code = keras.Input((codes,), name="code")
+    for i in range(2):
+        x = _linear(width, f"g{i}_dense")(x)
+        x = heads.batch_norm(x, f"g{i}") if norm else x
+        x = keras.layers.ReLU(name=f"g{i}")(x)
+    x = keras.layers.Activation("tanh")(_linear(side * side * 3, "g_dense")(x))
+    return keras.Model(code, keras.layers.Reshape((side, side, 3))(x), name="generator")
+
+
+def _dense_discriminator(side, codes, width, norm):
+    """[images (B, side, side, 3), codes (B, codes)] -> (B, 1), by two hidden layers."""
+    image = keras.Input((side, side, 3), name="judged")
+    code = keras.Input((codes,), name="judged_code")
+    x = _leaky(_linear(width, "d0_dense")(keras.layers.Flatten()(image)))
+    x = _finish(_linear(width, "d1_dense")(x), code, "d1", "leaky_relu", norm)
+    return keras.Model([image, code], _linear(1, "d_logit", zero=True)(x), name="discriminator")
+
+
+def _leaky(x):
+    return keras.layers.LeakyReLU(0.2)(x)
+
+
+NETWORKS = {
+    "conv": (_conv_generator, _conv_discriminator),
+    "dense": (_dense_generator, _dense_discriminator),
+}
+
+
+def dense_encoder(side, width=1024):
+    """The paper's for MNIST: (B, side, side, 3) in [0, 1] -> (B, 1, 1, width). Keras' own layers.
+
+    Its first dense layer is a convolution of `side` x `side`, so that larger images do no harm.
+    """
+    image = keras.Input((None, None, 3), name="images")
+    x = keras.layers.Rescaling(2.0, -1.0, name="normalize")(image)
+    start = heads.normal()
+    x = keras.layers.Conv2D(width, side, kernel_initializer=start, name="stage1_conv")(x)
+    x = keras.layers.LeakyReLU(0.2, name="stage1")(x)
+    x = keras.layers.Conv2D(width, 1, kernel_initializer=start, name="stage2_conv")(x)
+    x = keras.layers.LeakyReLU(0.2, name="stage2")(heads.batch_norm(x, "stage2"))
+    return keras.Model(image, x, name="dense_encoder")
+
+
+def _check(crop, codes, network):
+    if network not in NETWORKS:
+        raise UserError(f"--network: expected conv or dense. Received: {network!r}")
+    if crop < 4 or (network == "conv" and (crop < 8 or crop & (crop - 1))):
+        raise UserError(
+            f"--crop: expected a power of 2, 8 or more, for --network=conv. Received: {crop}"
+        )
+    if codes < 1:
+        raise UserError(f"--codes: expected at least 1 number. Received: {codes}")

@@ -1,0 +1,253 @@
+"""Super-resolution, SRResNet and SRGAN (Ledig et al. 2017, arXiv:1609.04802).
+
+The network enlarges a small image. To add the detail that is not there it must know what it sees.
+Trained on the squared error it is SRResNet, smooth; against a discriminator SRGAN, sharp.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sslzoo import images
+from sslzoo.adversarial import TwoPlayer
+from sslzoo.errors import UserError
+from sslzoo.layers import PixelShuffle
+
+VGG_LAYERS = {"vgg22": "block2_conv2", "vgg54": "block5_conv4"}  # after their ReLU
+VGG_SCALE = 12.75  # VGG's features are divided by it
+
+
+@keras.saving.register_keras_serializable("sslzoo")
+class Superres(TwoPlayer):
+    """What does this image look like, larger?
+
+    `Superres(srresnet())` is the paper's generator of 1,548,547 weights, and with
+    `adversarial=0.001` its discriminator of 23,563,649. Any encoder will do: its last feature map
+    is doubled until it has the size of the answer.
+
+    The content loss is the squared error. The paper's SRGAN compares features of VGG19 instead;
+    VGG learned them from ImageNet's labels, so that is no longer self-supervised, and off by
+    default.
+
+    Departures from the paper: pixel shuffles start without checkerboard (arXiv:1707.02937); VGG's
+    distance is a mean over the channels too; VGG22 comes without total variation.
+
+    Args:
+        encoder: (B, H, W, 3) in [0, 1] -> (B, h, w, C).
+        crop: side of the square image, the answer, in pixels.
+        scale: 2 or 4, by how much it is larger than what the network sees.
+        content: `"mse"`, or `"vgg22"` or `"vgg54"` for features of VGG19.
+        vgg_weights: of VGG19 without its top: a file, or `"imagenet"` for Keras' download.
+        adversarial: weight of the adversarial loss (SRGAN: 0.001); 0 for no discriminator.
+        gan: `"bce"`, `"lsgan"` or `"wgan-gp"`.
+        critic_steps: discriminator's steps for one of the generator's.
+        discriminator_width: channels of its first convolution.
+        batch_norm: in the discriminator; never in that of wgan-gp.
+
+    Raises:
+        UserError: an argument is out of range; the message names the flag.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        crop=96,
+        scale=4,
+        content="mse",
+        vgg_weights="",
+        adversarial=0.0,
+        gan="bce",
+        critic_steps=1,
+        discriminator_width=64,
+        batch_norm=True,
+        **kwargs,
+    ):
+        _check(crop, scale, content, vgg_weights)
+        # === Functional model ===
+        small = keras.Input((None, None, 3), name="small")
+        found = encoder.compute_output_shape((1, crop // scale, crop // scale, 3))[1]
+        large = _enlarge(encoder(small), found, crop)
+        norm = batch_norm and gan != "wgan-gp"
+        critic = discriminator(crop, discriminator_width, norm) if adversarial else None
+        super().__init__(encoder, small, large, critic, adversarial, gan, critic_steps, **kwargs)
+
+        # === Config ===
+        self.crop = crop
+        self.scale = scale
+        self.content = content
+        self.vgg_weights = vgg_weights
+        self.discriminator_width = discriminator_width
+        self.batch_norm = batch_norm
+
+        # Hidden in a function, because VGG is neither trained nor saved with the model.
+        self.features = None if content == "mse" else vgg_features(content, vgg_weights)
+
+    def transform(self, example):
+        """One image -> (small (crop / scale, ...) in [0, 1], large (crop, crop, 3) in [-1, 1])."""
+        crop_seed, flip_seed = images.split_seed(example["seed"], 2)
+        image = images.random_crop(example["image"], self.crop, crop_seed)
+        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+        return shrink(image, self.scale), image * 2 - 1
+
+    def content_loss(self, x, y, y_pred, sample_weight=None):
+        """Mean squared error of pixels in [-1, 1], or of VGG's features: ()."""
+        if self.features:
+            y, y_pred = self.features(y), self.features(y_pred)
+        return tf.reduce_mean(tf.square(y - y_pred))
+
+    def shown(self, x, y, y_pred):
+        """The true large image and the network's."""
+        return y, y_pred
+
+    def picture(self, x, y, y_pred=None):
+        """The small image enlarged by bicubic interpolation, by the network, and the truth."""
+        answers = [y] if y_pred is None else [y_pred, y]
+        panels = [enlarge(x, self.scale), *((answer + 1) / 2 for answer in answers)]
+        panels = [images.enlarge(images.to_uint8(panel), 96) for panel in panels]
+        return images.mosaic(panels, len(panels), gap=8)
+
+    def upscaler(self):
+        """A model that shares the weights: (B, H, W, 3) -> (B, scale H, scale W, 3), in [0, 1].
+
+        H and W are multiples of the encoder's stride: 1 for `srresnet`.
+        """
+        small = keras.Input((None, None, 3), name="images")
+        large = keras.Model(self.inputs, self.outputs[0], name="network")(small)
+        large = keras.layers.Rescaling(0.5, 0.5, name="pixels")(large)
+        return keras.Model(small, large, name="upscaler")
+
+
+# === Images ===
+
+
+def shrink(image, scale):
+    """(H, W, 3) in [0, 1] -> (H / scale, W / scale, 3): bicubic, with a prefilter."""
+    size = tf.shape(image)[:2] // scale
+    small = tf.image.resize(image, size, "bicubic", antialias=True)
+    static = [side and side // scale for side in image.shape[:2]]
+    return tf.ensure_shape(tf.clip_by_value(small, 0.0, 1.0), [*static, 3])
+
+
+def enlarge(image, scale):
+    """(H, W, 3) in [0, 1] -> (scale H, scale W, 3): bicubic, what a network has to beat."""
+    size = tf.shape(image)[:2] * scale
+    return tf.clip_by_value(tf.image.resize(image, size, "bicubic"), 0.0, 1.0)
+
+
+def score(upscaler, pictures, scale):
+    """How alike are whole images and what became of them when shrunk and enlarged again?
+
+    Args:
+        upscaler: (1, h, w, 3) -> (1, scale h, scale w, 3), in [0, 1].
+        pictures: iterable of (H, W, 3) in [0, 1]; what is over a multiple of `scale` is cut off.
+
+    Returns:
+        dict of `psnr`, `ssim`, and `bicubic_psnr`, `bicubic_ssim`: means over the images.
+    """
+    rows = []
+    for picture in pictures:
+        height, width = (side // scale * scale for side in picture.shape[:2])
+        picture = tf.constant(picture[:height, :width])
+        small = shrink(picture, scale)
+        ours = tf.clip_by_value(upscaler(small[None])[0], 0.0, 1.0)
+        answers = (ours, enlarge(small, scale))
+        rows.append(np.ravel([images.similarity(answer, picture, scale) for answer in answers]))
+    names = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
+    return dict(zip(names, np.mean(rows, 0).tolist(), strict=True))
+
+
+# === Networks ===
+
+
+def srresnet(blocks=16, width=64):
+    """The paper's generator before it enlarges: (B, H, W, 3) in [0, 1] -> (B, H, W, width).
+
+    Keras' own layers. `stage1` is the first convolution, `stage2` to `stage4` follow each quarter
+    of the blocks, `stage5` is the sum of the long skip.
+    """
+    if blocks < 4 or blocks % 4:
+        raise UserError(f"--blocks: expected a multiple of 4. Received: {blocks}")
+    image = keras.Input((None, None, 3), name="images")
+    first = x = _prelu(_conv(image, width, 9, "first"), "stage1")
+    for i in range(1, blocks + 1):
+        y = _norm(_conv(x, width, 3, f"block{i}_1", bias=False))
+        y = _norm(_conv(_prelu(y, f"block{i}_prelu"), width, 3, f"block{i}_2", bias=False))
+        stage, rest = divmod(i * 4, blocks)
+        last = rest == 0 and stage < 4
+        x = keras.layers.Add(name=f"stage{stage + 1}" if last else f"block{i}")([x, y])
+    x = _norm(_conv(x, width, 3, "trunk", bias=False))
+    x = keras.layers.Add(name="stage5")([first, x])
+    return keras.Model(image, x, name="srresnet")
+
+
+def discriminator(side, width=64, norm=True):
+    """The paper's: (B, side, side, 3) in [-1, 1] -> (B, 1), a logit."""
+    x = image = keras.Input((side, side, 3), name="judged")
+    for i in range(8):
+        bias = i == 0 or not norm
+        x = _conv(x, width * 2 ** (i // 2), 3, f"d{i + 1}", 1 + i % 2, bias)
+        x = _norm(x) if norm and i > 0 else x
+        x = keras.layers.LeakyReLU(0.2)(x)
+    x = keras.layers.Dense(16 * width, name="d_dense")(keras.layers.Flatten()(x))
+    x = keras.layers.Dense(1, name="d_logit")(keras.layers.LeakyReLU(0.2)(x))
+    return keras.Model(image, x, name="discriminator")
+
+
+def vgg_features(content, weights):
+    """A function, images in [-1, 1] -> the features of VGG19 that `content` names."""
+    vgg = keras.applications.VGG19(include_top=False, weights=weights)
+    vgg = keras.Model(vgg.input, vgg.get_layer(VGG_LAYERS[content]).output)
+
+    def features(x):
+        x = keras.applications.vgg19.preprocess_input((x + 1) * 127.5)
+        return vgg(x, training=False) / VGG_SCALE
+
+    return features
+
+
+def _enlarge(x, side, wanted):
+    """Features (B, h, w, C), `side` pixels -> an image (B, ?, ?, 3), `wanted` pixels."""
+    doublings = int(np.log2(wanted / side))
+    if side * 2**doublings != wanted:
+        raise UserError(
+            f"--crop: expected the {side} pixels of the encoder's last stage times a power of 2. "
+            f"Received: {wanted}"
+        )
+    width = x.shape[-1]
+    for i in range(1, doublings + 1):
+        conv = keras.layers.Conv2D(4 * width, 3, padding="same", name=f"up{i}_conv")
+        x = PixelShuffle(name=f"up{i}_shuffle")(conv(x))
+        # The four pixels start alike (ICNR), or their differences stay as a checkerboard.
+        conv.kernel.assign(keras.ops.tile(conv.kernel[..., :width], (1, 1, 1, 4)))
+        x = _prelu(x, f"up{i}")
+    return keras.layers.Conv2D(3, 9, padding="same", name="large")(x)
+
+
+def _conv(x, width, kernel, name, stride=1, bias=True):
+    layer = keras.layers.Conv2D(
+        width, kernel, strides=stride, padding="same", use_bias=bias, name=f"{name}_conv"
+    )
+    return layer(x)
+
+
+def _norm(x):
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+
+
+def _prelu(x, name):
+    start = keras.initializers.Constant(0.25)
+    return keras.layers.PReLU(start, shared_axes=[1, 2], name=name)(x)
+
+
+def _check(crop, scale, content, vgg_weights):
+    if scale not in (2, 4):
+        raise UserError(f"--scale: expected 2 or 4. Received: {scale}")
+    if crop < 16 or crop % scale:
+        raise UserError(f"--crop: expected a multiple of {scale}, 16 or more. Received: {crop}")
+    if content != "mse" and content not in VGG_LAYERS:
+        raise UserError(f"--content: expected mse, vgg22 or vgg54. Received: {content!r}")
+    if content != "mse" and not vgg_weights:
+        raise UserError(
+            "--vgg_weights: expected a file of VGG19 without its top, or imagenet for Keras' "
+            "download; VGG has seen ImageNet's labels, so none is taken silently. Received: ''"
+        )

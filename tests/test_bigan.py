@@ -1,0 +1,169 @@
+"""BiGAN's five facts (METHODS 10.6), its options and pictures."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import examples, photo, tiny_encoder
+
+from sslzoo import encoders, images
+from sslzoo.errors import UserError
+from sslzoo.pretexts.bigan import BiGAN, dense_encoder
+
+
+def small(**settings):
+    settings = {"crop": 16, "codes": 6, "width": 4, "batch_norm": False, **settings}
+    return BiGAN(tiny_encoder(), **settings)
+
+
+def batch(pretext, n=8):
+    return next(iter(pretext.puzzles(examples(pretext.crop, n), n)))
+
+
+# === 1. The start ===
+
+
+@pytest.mark.parametrize("network", ["conv", "dense"])
+def test_all_losses_start_from_ln_2_exactly(network):
+    pretext = small(network=network)
+    x, y = batch(pretext)
+    verdicts = [pretext.discriminator(part) for part in pretext.shown(x, y, pretext(x))]
+    np.testing.assert_array_equal(verdicts, np.zeros((2, 8, 1)))
+    np.testing.assert_allclose(pretext.losses(*verdicts), [np.log(2)] * 2, rtol=1e-6)
+    assert float(pretext.compute_loss(x, y, pretext(x))) == pytest.approx(np.log(2))
+
+
+# === 2. Gradients ===
+
+
+def test_who_learns_from_which_loss():
+    pretext = small()
+    pretext.discriminator.get_layer("d_logit").kernel.assign(tf.ones((64 * 2, 1)))
+    x, y = batch(pretext)
+    parts = {
+        "encoder": pretext.encoder.trainable_variables,
+        "generator": pretext.generator.trainable_variables,
+    }
+    with tf.GradientTape(persistent=True) as tape:
+        shown = pretext.shown(x, y, pretext(x))
+        _, loss = pretext.losses(*[pretext.discriminator(part) for part in shown])
+    for name, variables in parts.items():
+        gradients = tape.gradient(loss, variables)
+        assert all(np.abs(g).max() > 0 for g in gradients), name
+    own = {id(v) for v in pretext.discriminator_variables}
+    others = {id(v) for v in pretext.generator_variables}
+    assert own.isdisjoint(others)
+    assert others >= {id(v) for variables in parts.values() for v in variables}
+
+
+# === 3. The swap ===
+
+
+@pytest.mark.parametrize("gan", ["bce", "lsgan", "wgan-gp"])
+def test_exchanging_pairs_and_labels_exchanges_the_losses(gan):
+    pretext = small(gan=gan)
+    real, fake = np.random.default_rng(0).normal(size=(2, 8, 1)).astype(np.float32)
+    d_loss, g_loss = pretext.losses(real, fake)
+    np.testing.assert_allclose(pretext.losses(fake, real), (g_loss, d_loss))
+    assert float(d_loss) != pytest.approx(float(g_loss))
+
+
+def test_pairs_are_image_with_code_and_painting_with_noise():
+    pretext = small()
+    x, y = batch(pretext)
+    answers = pretext(x)
+    (image, code), (painting, noise) = pretext.shown(x, y, answers)
+    np.testing.assert_allclose((image + 1) / 2, x["images"], atol=1e-6)
+    np.testing.assert_array_equal(code, answers["codes"])
+    np.testing.assert_array_equal(painting, pretext.generator(x["noise"]))
+    np.testing.assert_array_equal(noise, x["noise"])
+
+
+# === 4. Shapes and ranges ===
+
+
+@pytest.mark.parametrize(
+    ("encoder", "settings"),
+    [
+        (encoders.get("alexnet_bn"), {"width": 8}),
+        (dense_encoder(28, 16), {"crop": 28, "codes": 50, "network": "dense", "width": 16}),
+    ],
+    ids=["64 pixels", "MNIST"],
+)
+def test_shapes_of_the_papers_nets(encoder, settings):
+    pretext = BiGAN(encoder, **settings)
+    side, codes = settings.get("crop", 64), settings.get("codes", 200)
+    answers = pretext.predict_on_batch(
+        {"images": np.random.rand(2, side, side, 3), "noise": np.ones((2, codes))}
+    )
+    assert answers["codes"].shape == (2, codes)
+    assert answers["painted"].shape == (2, side, side, 3)
+    assert all(np.abs(part).max() < 1 for part in answers.values())
+    if side == 64:
+        hidden = [pretext.generator.get_layer(f"g{i}").output.shape[1:] for i in range(4)]
+        assert hidden == [(4, 4, 64), (8, 8, 32), (16, 16, 16), (32, 32, 8)]
+
+
+def test_the_code_reaches_every_layer_but_the_first_of_the_discriminator():
+    pretext = small(crop=32)
+    names = [layer.name for layer in pretext.discriminator.layers if layer.name.endswith("_code")]
+    assert sorted(names) == ["d1_code", "d2_code", "judged_code"]
+    names = [layer.name for layer in pretext.generator.layers if layer.name.endswith("_code")]
+    assert sorted(names) == ["g0_code", "g1_code", "g2_code", "painted_code"]
+
+
+def test_noise_is_uniform_and_belongs_to_the_seed():
+    pretext = small(codes=1000)
+    image = tf.constant(photo(16))
+    noise = [pretext.transform({"image": image, "seed": (i, 1)})[0]["noise"] for i in (0, 1, 0)]
+    np.testing.assert_array_equal(noise[0], noise[2])
+    assert np.corrcoef(noise[0], noise[1])[0, 1] == pytest.approx(0, abs=0.1)
+    assert np.abs(noise[0]).max() < 1
+    assert np.std(noise[0]) == pytest.approx(1 / 3**0.5, abs=0.03)
+
+
+# === 5. The metric ===
+
+
+def test_reconstruction_is_measured_against_other_images():
+    pretext = small()
+    x, y = batch(pretext)
+    rows = {float(noise[0]): image for noise, image in zip(x["noise"], y, strict=True)}
+
+    class Oracle(keras.Model):
+        def call(self, x, training=None):
+            return {"codes": x["noise"]}
+
+    pretext.generator = lambda codes, training: tf.stack([rows[float(c[0])] for c in codes])
+    oracle = Oracle()
+    oracle.generator = pretext.generator
+    own, others = BiGAN.reconstruction(oracle, [(x, y)])
+    assert own == 0
+    y = y.numpy().reshape(8, -1)
+    distances = np.linalg.norm(y - np.roll(y, 1, 0), axis=1)
+    assert others == pytest.approx(distances.mean(), rel=1e-5)
+
+
+# === Errors, pictures ===
+
+
+@pytest.mark.parametrize(
+    ("settings", "flag"),
+    [({"crop": 24}, "--crop"), ({"network": "x"}, "--network"), ({"codes": 0}, "--codes")],
+)
+def test_impossible_settings_name_the_flag(settings, flag):
+    with pytest.raises(UserError, match=f"{flag}.*Received"):
+        small(**settings)
+
+
+def test_picture_shows_the_image_its_reconstruction_and_a_painting():
+    pretext = small()
+    x, y = batch(pretext)
+    answers = {name: part.numpy()[0] for name, part in pretext(x).items()}
+    picture = pretext.picture({name: part[0] for name, part in x.items()}, y[0].numpy(), answers)
+    side = picture.shape[0]
+    panels = [picture[:: side // 16, i * (side + 8) :: side // 16][:, :16] for i in range(3)]
+    again = pretext.generator(answers["codes"][None])[0]
+    for panel, expected in zip(panels, (y[0], again, answers["painted"]), strict=True):
+        np.testing.assert_allclose(panel, images.to_uint8((np.asarray(expected) + 1) / 2), atol=1)
+    assert pretext.picture(x, y[0].numpy()).shape[1] == side

@@ -1,0 +1,214 @@
+"""SRGAN's six facts (METHODS 9.8), its options, exports and pictures."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import examples, photo, tiny_encoder
+
+from sslzoo import encoders, export, images
+from sslzoo.errors import UserError
+from sslzoo.layers import PixelShuffle
+from sslzoo.pretexts import superres
+from sslzoo.pretexts.superres import Superres, srresnet
+
+
+def small(encoder=None, **settings):
+    settings = {"crop": 16, "discriminator_width": 4, "batch_norm": False, **settings}
+    return Superres(encoder or srresnet(4, 4), **settings)
+
+
+def count(variables):
+    return sum(int(np.prod(v.shape)) for v in variables)
+
+
+# === 1. Shapes ===
+
+
+@pytest.mark.parametrize(("scale", "size"), [(4, (40, 52)), (2, (20, 26))])
+def test_any_size_is_enlarged(scale, size):
+    pretext = small(scale=scale)
+    small_image, large = pretext.transform({"image": tf.constant(photo(16)), "seed": (1, 2)})
+    assert small_image.shape == (16 // scale, 16 // scale, 3)
+    assert large.shape == (16, 16, 3)
+    assert pretext.upscaler()(np.zeros((1, 10, 13, 3), np.float32)).shape == (1, *size, 3)
+
+
+def test_an_encoder_with_strides_is_doubled_until_it_fits():
+    pretext = small(tiny_encoder())  # 4 pixels -> 1
+    assert pretext(np.zeros((1, 4, 4, 3))).shape == (1, 16, 16, 3)
+    with pytest.raises(UserError, match=r"--crop.*2 pixels.*Received: 20"):
+        small(tiny_encoder(), crop=20)
+
+
+def test_stages_of_srresnet():
+    encoder = srresnet(8, 4)
+    assert encoders.stages(encoder) == [f"stage{i}" for i in range(1, 6)]
+    assert encoder.get_layer("stage3").output is encoder.get_layer("block5_1_conv").input
+
+
+# === 2. Networks ===
+
+
+def test_parameter_counts_of_the_paper():
+    pretext = Superres(srresnet(), adversarial=0.001)
+    assert count(pretext.generator_variables) == 1_548_547
+    assert count(pretext.discriminator_variables) == 23_563_649
+    assert pretext(np.zeros((1, 24, 24, 3))).shape == (1, 96, 96, 3)
+
+
+# === 3. Pixel shuffle ===
+
+
+def test_pixel_shuffle_is_a_bijection_and_starts_without_checkerboard():
+    x = tf.random.normal((2, 3, 5, 8), seed=0)
+    y = PixelShuffle()(x)
+    assert y.shape == (2, 6, 10, 2)
+    np.testing.assert_array_equal(tf.nn.space_to_depth(y, 2), x)
+    pretext = small()
+    for name in ("up1", "up2"):
+        before = pretext.get_layer(f"{name}_conv").input
+        shuffle = pretext.get_layer(f"{name}_shuffle").output
+        features = keras.Model(before, shuffle)(tf.random.normal((1, 4, 4, 4), seed=1))
+        fours = tf.nn.space_to_depth(features, 2).numpy().reshape(1, 4, 4, 4, 4)
+        assert np.ptp(fours, axis=3).max() == 0
+        assert np.ptp(fours, axis=(1, 2, 4)).max() > 0
+
+
+# === 4. Losses ===
+
+
+def test_content_is_0_for_the_truth_and_the_adversary_has_its_weight():
+    pretext = small(adversarial=0.001)
+    y = np.stack([photo(16, i) * 2 - 1 for i in range(2)])
+    assert float(pretext.content_loss(None, y, y)) == 0
+    assert float(pretext.content_loss(None, y, y + 0.5)) == pytest.approx(0.25, rel=1e-5)
+    g_loss = pretext.losses(*[pretext.discriminator(y)] * 2)[1]
+    assert float(pretext.compute_loss(None, y, y)) == pytest.approx(0.001 * float(g_loss), rel=1e-4)
+
+
+@pytest.mark.parametrize(("content", "shape"), [("vgg22", (16, 16, 128)), ("vgg54", (2, 2, 512))])
+def test_vgg_content(content, shape, monkeypatch, tmp_path):
+    build, asked = keras.applications.VGG19, []
+
+    def untrained(weights, **kwargs):
+        asked.append(weights)
+        return build(weights=None, **kwargs)
+
+    monkeypatch.setattr(keras.applications, "VGG19", untrained)
+    pretext = small(crop=32, content=content, vgg_weights="vgg19.weights.h5")
+    assert asked == ["vgg19.weights.h5"]
+    y = np.stack([photo(32, i) * 2 - 1 for i in range(2)])
+    found = pretext.features(y)
+    assert found.shape[1:] == shape
+    assert found.numpy().min() == 0  # after the ReLU
+    assert float(pretext.content_loss(None, y, y)) == 0
+    assert float(pretext.content_loss(None, y, y[::-1])) > 0
+    names = [v.path for v in pretext.variables]
+    assert not [name for name in names if "block5_conv" in name], "VGG is no part of the model"
+
+
+def test_vgg_sees_bgr_less_imagenets_mean(monkeypatch):
+    pixels = keras.Input((None, None, 3))
+    identity = keras.layers.Identity(name="block2_conv2")(pixels)
+    monkeypatch.setattr(keras.applications, "VGG19", lambda **kwargs: keras.Model(pixels, identity))
+    seen = superres.vgg_features("vgg22", "x")(tf.constant([[[[1.0, 0.0, -1.0]]]])) * 12.75
+    expected = [0 - 103.939, 127.5 - 116.779, 255 - 123.68]
+    np.testing.assert_allclose(seen[0, 0, 0], expected, rtol=1e-5)
+
+
+# === 5. The long skip ===
+
+
+def test_zeroed_blocks_leave_the_first_convolution():
+    encoder = srresnet(4, 4)
+    for layer in encoder.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(tf.zeros_like(layer.gamma))
+    first = keras.Model(encoder.input, encoder.get_layer("stage1").output)
+    x = photo(8)[None]
+    np.testing.assert_array_equal(encoder(x), first(x))
+    assert np.ptp(first(x)) > 0
+
+
+# === 6. Scores, learning ===
+
+
+def test_similarity_is_that_of_y_without_the_border():
+    a = np.full((20, 20, 3), 0.5, np.float32)
+    b = a + np.float32(0.1)  # 0.1 * 219 / 255 of Y
+    b[:4] = 1
+    psnr, _ = images.similarity(a, b, 4)
+    assert float(psnr) == pytest.approx(-20 * np.log10(0.1 * 219 / 255), abs=0.01)
+    green, blue = (a + np.eye(3, dtype=np.float32)[i] * 0.1 for i in (1, 2))
+    assert images.similarity(a, green, 4)[0] < images.similarity(a, blue, 4)[0]
+    noisy = a + np.random.default_rng(0).normal(0, 0.1, a.shape).astype(np.float32)
+    assert float(images.similarity(a, a, 4)[1]) == pytest.approx(1)
+    assert images.similarity(a, noisy, 4)[1] < 0.5
+
+
+def test_score_of_bicubic_itself_is_bicubics():
+    pictures = [photo(33, i)[:, :30] for i in range(3)]
+    found = superres.score(lambda x: superres.enlarge(x[0], 2)[None], pictures, 2)
+    assert found["psnr"] == found["bicubic_psnr"] > 20
+    assert found["ssim"] == found["bicubic_ssim"]
+
+
+def test_it_learns_to_beat_bicubic_on_squares_of_four_pixels():
+    blocks = np.random.default_rng(0).random((16, 8, 8, 3)).astype(np.float32)
+    pictures = np.kron(blocks, np.ones((1, 2, 2, 1), np.float32))  # (16, 16, 16, 3)
+    pretext = small(srresnet(4, 8), scale=2)
+    pretext.compile(keras.optimizers.Adam(0.01))
+    x = np.stack([superres.shrink(tf.constant(picture), 2) for picture in pictures])
+    for _ in range(100):
+        pretext.train_on_batch(x, pictures * 2 - 1)
+    found = superres.score(pretext.upscaler(), pictures, 2)
+    assert found["psnr"] > found["bicubic_psnr"] + 1
+
+
+# === Export, errors, pictures ===
+
+
+def test_the_exported_upscaler_takes_any_size(tmp_path):
+    upscaler = small().upscaler()
+    served = tf.saved_model.load(export.save_generator(upscaler, tmp_path / "up"))
+    x = np.random.default_rng(0).random((2, 9, 7, 3), np.float32)
+    answer = served.generate(x)["images"]
+    assert answer.shape == (2, 36, 28, 3)
+    np.testing.assert_allclose(answer, np.clip(upscaler(x), 0, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "flag"),
+    [
+        ({"scale": 3}, "--scale"),
+        ({"crop": 18}, "--crop"),
+        ({"content": "vgg"}, "--content"),
+        ({"content": "vgg54"}, "--vgg_weights"),
+    ],
+)
+def test_impossible_settings_name_the_flag(settings, flag):
+    with pytest.raises(UserError, match=f"{flag}.*Received"):
+        small(**settings)
+
+
+def test_blocks_are_a_multiple_of_4():
+    with pytest.raises(UserError, match=r"--blocks.*Received: 6"):
+        srresnet(6)
+
+
+def test_picture_shows_bicubic_answer_and_truth():
+    pretext = small()
+    x, y = next(iter(pretext.puzzles(examples(16, 2), 2)))
+    picture = pretext.picture(x[0].numpy(), y[0].numpy(), np.ones((16, 16, 3)))
+    side = picture.shape[0]
+    panels = [picture[:, i * (side + 8) :][:, :side] for i in range(3)]
+    factor = side // 16
+    np.testing.assert_array_equal(
+        panels[0][::factor, ::factor], images.to_uint8(superres.enlarge(x[0], 4))
+    )
+    assert panels[1].min() == 255
+    np.testing.assert_array_equal(
+        panels[2][::factor, ::factor], images.to_uint8((y[0].numpy() + 1) / 2)
+    )
+    assert pretext.picture(x[0].numpy(), y[0].numpy()).shape[1] == 2 * side + 8
