@@ -46,7 +46,7 @@ def run(main, argv=None):
 
 
 def console():
-    """The `sslzoo` command: `train NAME [flags]`, `classify [flags]`, `list`."""
+    """The `sslzoo` command: `train NAME`, `classify`, `serving-config`, each + flags; `list`."""
     sys.exit(_guarded(_command, sys.argv))
 
 
@@ -116,10 +116,14 @@ def _command(argv):
     elif argv[1:2] == ["classify"]:
         classify = importlib.import_module("sslzoo.classify").Classify
         classify(**parse(classify, argv[1:])).run()
+    elif argv[1:2] == ["serving-config"]:
+        serving = importlib.import_module("sslzoo.serving")
+        serving.main(**parse(serving.main, argv[1:]))
     else:
         raise UserError(
-            f"expected 'sslzoo list', 'sslzoo classify [flags]' or 'sslzoo train NAME [flags]', "
-            f"where NAME is one of {', '.join(names)}. Received: {' '.join(['sslzoo', *argv[1:]])}"
+            f"expected 'sslzoo list', 'sslzoo classify [flags]', 'sslzoo serving-config [flags]' "
+            f"or 'sslzoo train NAME [flags]', where NAME is one of {', '.join(names)}. "
+            f"Received: {' '.join(['sslzoo', *argv[1:]])}"
         )
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from conftest import jpeg, photo, tiny_encoder
 from google.protobuf import text_format
 
-from sslzoo import encoders, export, serving, zoo
+from sslzoo import cli, encoders, export, serving, zoo
 from sslzoo.errors import UserError
 
 predict_pb2 = pytest.importorskip("tensorflow_serving.apis.predict_pb2")
@@ -60,6 +60,16 @@ def test_the_config_names_every_model_and_where_the_server_sees_it(root, monkeyp
     assert [entry.name for entry in zoo.list(root)] == names
     serving.main(root=str(root), base_path="/models", output=str(root / "other.config"))
     assert parsed(root / "other.config") == {name: f"/models/{name}" for name in names}
+
+
+def test_the_config_is_a_command(root, monkeypatch, tmp_path):
+    file = tmp_path / "served.config"
+    command = ["sslzoo", "serving-config", f"--root={root}", f"--output={file}"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        cli.console()
+    assert not ended.value.code
+    assert parsed(file).keys() == {"head", "plain"}
 
 
 def test_the_config_survives_odd_folders():
