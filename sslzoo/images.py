@@ -39,15 +39,23 @@ def jitter_color(image, strength, hue, seed):
     """Brightness, contrast and saturation times 1 +- `strength`, hue turned by up to `hue` circles.
 
     As torchvision's ColorJitter (blends with black, with the mean grey, with the greys), but
-    always in this order, and clipped to [0, 1] once, at the end.
+    always in this order, and clipped to [0, 1] once, at the end. (H, W, 3), or (n, H, W, 3) with
+    factors for each.
     """
-    factors = tf.random.stateless_uniform((4,), seed, -1.0, 1.0)
+    each = tuple(image.shape[:-3])
+    factors = tf.random.stateless_uniform((4, *each, 1, 1, 1), seed, -1.0, 1.0)
     brightness, contrast, saturation = tf.unstack(1 + strength * factors[:3])
     image *= brightness
-    image = (image - tf.reduce_mean(grey(image))) * contrast + tf.reduce_mean(grey(image))
+    mean = tf.reduce_mean(grey(image), [-3, -2, -1], keepdims=True)
+    image = mean + (image - mean) * contrast
     image = grey(image) + (image - grey(image)) * saturation
     image = tf.clip_by_value(image, 0.0, 1.0)
-    return tf.image.adjust_hue(image, hue * factors[3]) if hue else image
+    if not hue:
+        return image
+    turns = tf.reshape(hue * factors[3], each)
+    if not each:
+        return tf.image.adjust_hue(image, turns)
+    return tf.stack([tf.image.adjust_hue(image[i], turns[i]) for i in range(each[0])])
 
 
 def grey(image):

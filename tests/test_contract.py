@@ -17,6 +17,7 @@ from sslzoo.pretexts.deepcluster import DeepCluster
 from sslzoo.pretexts.inpainting import Inpainting
 from sslzoo.pretexts.jigsaw import Jigsaw
 from sslzoo.pretexts.npid import Npid
+from sslzoo.pretexts.pirl import Pirl
 from sslzoo.pretexts.relative_patch import RelativePatch
 from sslzoo.pretexts.rotation import Rotation
 from sslzoo.pretexts.superres import Superres
@@ -95,6 +96,13 @@ def superres(encoder, **kwargs):
     return two_players(Superres(encoder, adversarial=0.01, **settings), **kwargs)
 
 
+def pirl(encoder, **kwargs):
+    geometry = {"crop": 24, "view": 16, "puzzle": 24, "grid": 2, "tile": 10, "dims": 8}
+    pretext = Pirl(encoder, num_images=64, temperature=0.5, negatives=32, **geometry)
+    pretext.compile(keras.optimizers.SGD(0.1, momentum=0.9), **kwargs)
+    return pretext
+
+
 MAKERS = {
     "toy": toy,
     "jigsaw": jigsaw,
@@ -105,6 +113,7 @@ MAKERS = {
     "superres": superres,
     "colorization": colorization,
     "npid": npid,
+    "pirl": pirl,
     "deepcluster": deepcluster,
 }
 

@@ -17,6 +17,7 @@ SHEETS = pathlib.Path(__file__).parents[1] / "recipes"
 RECIPES = [module.name for module in pkgutil.iter_modules(sslzoo.recipes.__path__)]
 TINY = {
     "deepcluster": ["--crop=32", "--view=24", "--k=6"],
+    "pirl": ["--crop=32", "--view=24", "--puzzle=32", "--grid=2", "--tile=12", "--dims=8"],
     "npid": ["--crop=32", "--view=24", "--dims=8", "--negatives=20"],
     "jigsaw": ["--crop=30", "--tile=8", "--num_permutations=9", "--fc6=8", "--fc7=16"],
     "rotation": ["--crop=32"],

@@ -117,14 +117,7 @@ class Jigsaw(Pretext):
 
     def windows(self, seed):
         """Top left corners in the crop, by tile and channel: (grid * grid, 3, 2) int32."""
-        cell, jitter = self.crop // self.grid, self.channel_jitter
-        base_seed, channel_seed = images.split_seed(seed, 2)
-        n = self.grid * self.grid
-        room = cell - self.tile - 2 * jitter  # the base offset is uniform on 0..room
-        base = tf.random.stateless_uniform((n, 1, 2), base_seed, 0, room + 1, tf.int32)
-        shift = tf.random.stateless_uniform((n, 3, 2), channel_seed, 0, 2 * jitter + 1, tf.int32)
-        corners = [[(i // self.grid * cell, i % self.grid * cell)] for i in range(n)]  # (n, 1, 2)
-        return tf.constant(corners) + base + shift
+        return windows(self.crop // self.grid, self.grid, self.tile, self.channel_jitter, seed)
 
     def picture(self, x, y, y_pred=None):
         """The tiles as shown, in their true arrangement, and as the network arranges them."""
@@ -134,6 +127,20 @@ class Jigsaw(Pretext):
         if y_pred is not None:
             panels.append(_arrange(tiles, self.permutations[int(np.argmax(y_pred))]))
         return images.mosaic([images.mosaic(p, self.grid) for p in panels], len(panels), gap=8)
+
+
+def windows(cell, grid, tile, jitter, seed):
+    """A tile at random in each cell: its top left corner by channel, (grid * grid, 3, 2) int32.
+
+    Channels are shifted by up to `jitter` pixels, and stay in the cell of `cell` pixels.
+    """
+    base_seed, channel_seed = images.split_seed(seed, 2)
+    n = grid * grid
+    room = cell - tile - 2 * jitter  # the base offset is uniform on 0..room
+    base = tf.random.stateless_uniform((n, 1, 2), base_seed, 0, room + 1, tf.int32)
+    shift = tf.random.stateless_uniform((n, 3, 2), channel_seed, 0, 2 * jitter + 1, tf.int32)
+    corners = [[(i // grid * cell, i % grid * cell)] for i in range(n)]  # (n, 1, 2)
+    return tf.constant(corners) + base + shift
 
 
 def _check_geometry(crop, grid, tile, channel_jitter):

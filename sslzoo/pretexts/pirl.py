@@ -1,0 +1,238 @@
+"""Pretext-invariant representations, PIRL (Misra & van der Maaten 2020, arXiv:1912.01991).
+
+Instance discrimination in which the other view is a puzzle: the embedding of an image's shuffled
+patches (or of the rotated image) must lie near that image's row of the memory bank. Where the
+jigsaw asks which puzzle it is, PIRL asks for an answer that does not depend on it.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sslzoo import images, permutations
+from sslzoo.errors import UserError
+from sslzoo.layers import FoldedTimeDistributed
+from sslzoo.memory import MemoryPretext
+from sslzoo.pretexts import jigsaw
+
+TASKS = ("jigsaw", "rotation", "jigsaw+rotation")
+
+
+@keras.saving.register_keras_serializable("sslzoo")
+class Pirl(MemoryPretext):
+    """Which of `num_images` images is this, and of which are these the patches?
+
+    The defaults are the paper's. Its loss is `weight` * contrast(g(patches)) + (1 - `weight`) *
+    contrast(f(image)), both with the bank, into which only f goes; `weight=0` is NPID.
+
+    Departures from the paper: `sslzoo.memory` names those of the bank and of NCE; image and patches
+    are cut from a random square of the resized image; the colours of patches change as those of
+    the image do. With both tasks the image is turned before it is cut.
+
+    Args:
+        encoder: (B, H, W, 3) in [0, 1] of any size -> (B, h, w, C).
+        num_images: rows of the bank; every example's index is below it.
+        task: what is done to the image: `"jigsaw"`, `"rotation"` or `"jigsaw+rotation"`.
+        crop: side of the square image in pixels, from which views and puzzles are cut.
+        view: side of the image's view, and of the rotated one, in pixels.
+        puzzle: side of the square that is cut into cells, in pixels, a multiple of `grid`.
+        grid: patches per side.
+        tile: side of a patch in pixels, at a random place of its cell.
+        num_permutations: orders of the patches; 0 means all.
+        min_area: the view is a random share of the crop, from this to 1.
+        puzzle_area: the puzzle is a random share of the crop, from this to 1.
+        jitter: strength of the change of brightness, contrast and saturation, for each patch.
+        hue: turn of the hue, at most, as a share of the circle.
+        grey: probability of a grey view or patch.
+        weight: lambda, of the puzzle's part of the loss.
+        dims: length of the embeddings.
+        temperature: of the cosines.
+        momentum: share of the old row of the bank in the new one.
+        negatives: rows drawn in each step; 0 compares with all rows.
+        estimator: of the loss with drawn negatives: `"nce"` (the paper) or `"infonce"`.
+
+    Raises:
+        UserError: an argument is out of range; the message names the flag.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        num_images,
+        task="jigsaw",
+        crop=256,
+        view=224,
+        puzzle=255,
+        grid=3,
+        tile=64,
+        num_permutations=0,
+        min_area=0.08,
+        puzzle_area=0.6,
+        jitter=0.4,
+        hue=0.2,
+        grey=0.2,
+        weight=0.5,
+        dims=128,
+        temperature=0.07,
+        momentum=0.5,
+        negatives=32_000,
+        estimator="nce",
+        **kwargs,
+    ):
+        _check(task, crop, view, puzzle, grid, tile, weight)
+        # === Functional model ===
+        image = keras.Input((view, view, 3), name="image")
+        f = _head(encoder(image), dims, "f")
+        shape = (grid * grid, tile, tile, 3) if "jigsaw" in task else (view, view, 3)
+        other = keras.Input(shape, name="other")
+        g = (
+            _patches_head(encoder, other, dims)
+            if "jigsaw" in task
+            else _head(encoder(other), dims, "g")
+        )
+        unit = keras.layers.UnitNormalization
+        outputs = [unit(name="image_embedding")(f), unit(name="other_embedding")(g)]
+        super().__init__(encoder, {"image": image, "other": other}, outputs, **kwargs)
+
+        # === Config ===
+        self.task = task
+        self.crop = crop
+        self.view = view
+        self.puzzle = puzzle
+        self.grid = grid
+        self.tile = tile
+        self.num_permutations = num_permutations
+        self.min_area = min_area
+        self.puzzle_area = puzzle_area
+        self.jitter = jitter
+        self.hue = hue
+        self.grey = grey
+        self.weight = weight
+        self.remember(num_images, dims, momentum, temperature, negatives, estimator)
+
+        self.image_side = keras.Model(image, outputs[0], name="image_side")
+        self.orders = None  # or (N, grid * grid)
+        if num_permutations:
+            self.orders = permutations.permutation_set(num_permutations, grid * grid)
+
+    # === The puzzle ===
+
+    def transform(self, example):
+        """One image -> (dict of its view and of its patches, or of it rotated; its index ()).
+
+        `image` (view, view, 3), `other` (grid * grid, tile, tile, 3) or (view, view, 3).
+        """
+        seeds = images.split_seed(example["seed"], 4)
+        square = images.random_crop(example["image"], self.crop, seeds[0])
+        view = images.random_resized_crop(square, self.view, self.min_area, seeds[1])
+        view = self.change_colors(view[None], seeds[2])[0]
+        return {"image": view, "other": self.other(square, seeds[3])}, example["index"]
+
+    def other(self, square, seed):
+        """(crop, crop, 3) -> what g sees."""
+        seeds = images.split_seed(seed, 5)
+        if self.task == "rotation":
+            view = images.random_resized_crop(square, self.view, self.min_area, seeds[0])
+            return _turn(self.change_colors(view[None], seeds[1])[0], seeds[2])
+        puzzle = images.random_resized_crop(square, self.puzzle, self.puzzle_area, seeds[0])
+        if self.task == "jigsaw+rotation":
+            puzzle = _turn(puzzle, seeds[2])
+        patches = self.change_colors(self.cut(puzzle, seeds[3]), seeds[1])
+        return tf.gather(patches, self.order(seeds[4]))
+
+    def cut(self, puzzle, seed):
+        """(puzzle, puzzle, 3) -> its patches, row by row: (grid * grid, tile, tile, 3)."""
+        cell = self.puzzle // self.grid
+        corners = jigsaw.windows(cell, self.grid, self.tile, 0, seed)[:, 0]  # (n, 2)
+        shape = (self.tile, self.tile, 3)
+        return tf.stack(
+            [
+                tf.slice(puzzle, [corners[i, 0], corners[i, 1], 0], shape)
+                for i in range(self.grid**2)
+            ]
+        )
+
+    def order(self, seed):
+        """A random order of the patches: (grid * grid,) int32."""
+        if self.orders is None:
+            return tf.random.experimental.stateless_shuffle(tf.range(self.grid**2), seed)
+        chosen = tf.random.stateless_uniform((), seed, 0, len(self.orders), tf.int32)
+        return tf.constant(self.orders)[chosen]
+
+    def change_colors(self, pictures, seed):
+        """Jitter, grey and mirror, for each of (n, H, W, 3) by itself."""
+        seeds = images.split_seed(seed, 3)
+        count = (pictures.shape[0], 1, 1, 1)
+        pictures = images.jitter_color(pictures, self.jitter, self.hue, seeds[0])
+        draws = [tf.random.stateless_uniform(count, s) for s in seeds[1:]]
+        pictures = tf.where(draws[0] < self.grey, images.grey(pictures), pictures)
+        return tf.where(draws[1] < 0.5, pictures[:, :, ::-1], pictures)
+
+    # === Training ===
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Mean over the images (), divided by the number of replicas."""
+        image, other = (self.contrast(embedding, y) for embedding in y_pred)
+        loss = self.weight * other + (1 - self.weight) * image
+        return tf.reduce_mean(loss) / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def embed(self, pixels):
+        """Whole images (B, H, W, 3) in [0, 1] -> f of them (B, dims), without augmentation."""
+        return self.image_side(tf.image.resize(pixels, (self.view, self.view)), training=False)
+
+    def picture(self, x, y, y_pred=None):
+        """The view, the patches; then numbers as greys: the image's row of the bank, f, g."""
+        panels = [images.enlarge(images.to_uint8(x["image"]), 96)]
+        other = images.to_uint8(x["other"])
+        panels.append(images.mosaic(other, self.grid) if other.ndim == 4 else other)
+        vectors = [self.memory.gather(y).numpy(), *([] if y_pred is None else y_pred)]
+        panels += [images.shades(vector, 96) for vector in vectors]
+        return images.mosaic([_fit(panel, 128) for panel in panels], len(panels), gap=8)
+
+
+# === Network ===
+
+
+def _head(x, dims, name):
+    """Feature maps (B, h, w, C) -> (B, dims)."""
+    return keras.layers.Dense(dims, name=name)(keras.layers.GlobalAveragePooling2D()(x))
+
+
+def _patches_head(encoder, patches, dims):
+    """Patches (B, n, tile, tile, 3) -> (B, dims), through a vector of each (B, n, dims)."""
+    patch = keras.Input(patches.shape[2:])
+    column = keras.Model(patch, _head(encoder(patch), dims, "g_patch"), name="g_column")
+    x = FoldedTimeDistributed(column, name="g_patches")(patches)  # (B, n, dims)
+    return keras.layers.Dense(dims, name="g")(keras.layers.Flatten()(x))
+
+
+def _turn(image, seed):
+    """A square turned by 0, 90, 180 or 270 degrees."""
+    turned = tf.stack([tf.image.rot90(image, k) for k in range(4)])
+    return turned[tf.random.stateless_uniform((), seed, 0, 4, tf.int32)]
+
+
+def _fit(picture, side):
+    """(h, w, 3) uint8 in the middle of white of `side` pixels, or enlarged to about it."""
+    picture = images.enlarge(picture, side)[:side, :side]
+    margins = [((side - n) // 2, side - n - (side - n) // 2) for n in picture.shape[:2]]
+    return np.pad(picture, [*margins, (0, 0)], constant_values=255)
+
+
+def _check(task, crop, view, puzzle, grid, tile, weight):
+    if task not in TASKS:
+        raise UserError(f"--transform: expected one of {', '.join(TASKS)}. Received: {task!r}")
+    for name, side in (("view", view), ("puzzle", puzzle)):
+        if not 1 <= side <= crop:
+            raise UserError(f"--{name}: expected 1 to --crop={crop} pixels. Received: {side}")
+    if grid < 2 or puzzle % grid:
+        raise UserError(
+            f"--grid: expected at least 2, a divisor of --puzzle={puzzle}. Received: {grid}"
+        )
+    if not 1 <= tile <= puzzle // grid:
+        raise UserError(
+            f"--tile: expected 1 to {puzzle // grid} pixels, a cell (--puzzle / --grid). "
+            f"Received: {tile}"
+        )
+    if not 0 <= weight <= 1:
+        raise UserError(f"--weight: expected 0 to 1. Received: {weight}")
