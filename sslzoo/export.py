@@ -24,25 +24,28 @@ import keras
 import tensorflow as tf
 
 import sslzoo
-from sslzoo import encoders, folding, warmup
+from sslzoo import encoders, folding, runtimes, warmup
 from sslzoo.errors import UserError
 
 ENCODER = "assets.extra/encoder.keras"  # Serving and tf.saved_model ignore what lies there
 
 
-def save(encoder, path, *, card=None, image_size=96, classify=None):
+def save(encoder, path, *, card=None, image_size=96, classify=None, formats=()):
     """Publish `encoder` as the next version under `path`; return that version's folder.
 
     `image_size` (pixels) is the square that `embed_bytes` brings every decoded image to. `card`
     is a dict for `card.json`; where it uses a key of the measured facts, the fact wins.
     `classify` turns what `features` returns for images of that square into a dict of `scores` and
-    `classes`, both (N, K); then there are `classify` and `classify_bytes` too.
+    `classes`, both (N, K); then there are `classify` and `classify_bytes` too. `formats` names
+    files for other runtimes, see `sslzoo.runtimes`.
     """
+    runtimes.check(formats)
     check(encoder, image_size)
     facts = _encoder_facts(encoder, image_size)
 
     def write(folder):
         _write_version(encoder, folder, image_size, classify)
+        runtimes.write(encoder, folder, formats)
 
     return publish(path, write, card, facts)
 

@@ -11,10 +11,10 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import data, encoders, export, probes, training
+from sslzoo import data, encoders, export, probes, runtimes, training
 from sslzoo.errors import UserError
 
-MAY_DIFFER = ("backup_minutes",)  # flags that a resumed run may change
+MAY_DIFFER = ("backup_minutes", "formats")  # flags that a resumed run may change
 
 
 @dataclasses.dataclass
@@ -42,6 +42,7 @@ class Run:
             all GPUs, or else the CPU.
         backup_minutes: at most this much work is lost by a kill.
         probe_images: labelled training images for the linear probe, at most; 0 skips it.
+        formats: of the encoder beside the SavedModel: onnx, litert, or both.
     """
 
     dataset: str = "photos"
@@ -62,6 +63,7 @@ class Run:
     devices: str = ""
     backup_minutes: float = 5.0
     probe_images: int = 5000
+    formats: tuple[str, ...] = ()
 
     def start(self, recipe, flags):
         """Checks the flags, prepares devices and folder. Called by `cli.recipe` before `main`.
@@ -72,6 +74,7 @@ class Run:
         for name in ("epochs", "batch_size", "learning_rate", "backup_minutes"):
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name}: expected more than 0. Received: {getattr(self, name)}")
+        runtimes.check(self.formats)
         self.recipe, self.flags, self.started = recipe, flags, time.time()
         _claim(pathlib.Path(self.workdir), flags)
         _ = self.strategy, self.train_source
@@ -178,7 +181,8 @@ class Run:
         scores = self.probe(pretext)
         path = f"{self.workdir}/exported/{self.recipe}"
         size = pretext.crop or self.resize or 96
-        export.save(pretext.encoder, path, card=self.card(scores), image_size=size)
+        card = self.card(scores)
+        export.save(pretext.encoder, path, card=card, image_size=size, formats=self.formats)
         logging.info("exported to %s", path)
         if generator is not None:
             export.save_generator(generator, f"{path}_generator", card=self.card(None))
