@@ -18,6 +18,7 @@ from sslzoo.pretexts.inpainting import Inpainting
 from sslzoo.pretexts.jigsaw import Jigsaw
 from sslzoo.pretexts.npid import Npid
 from sslzoo.pretexts.pirl import Pirl
+from sslzoo.pretexts.reconstruction import Reconstruction
 from sslzoo.pretexts.relative_patch import RelativePatch
 from sslzoo.pretexts.rotation import Rotation
 from sslzoo.pretexts.superres import Superres
@@ -91,6 +92,11 @@ def bigan(encoder, **kwargs):
     return two_players(BiGAN(encoder, crop=16, codes=6, width=4, batch_norm=False), **kwargs)
 
 
+def reconstruction(encoder, **kwargs):
+    settings = {"crop": 16, "discriminator_width": 4, "batch_norm": False}
+    return two_players(Reconstruction(encoder, **settings), **kwargs)
+
+
 def superres(encoder, **kwargs):
     settings = {"crop": 16, "discriminator_width": 4, "batch_norm": False}
     return two_players(Superres(encoder, adversarial=0.01, **settings), **kwargs)
@@ -110,6 +116,7 @@ MAKERS = {
     "relative_patch": relative_patch,
     "inpainting": inpainting,
     "bigan": bigan,
+    "reconstruction": reconstruction,
     "superres": superres,
     "colorization": colorization,
     "npid": npid,

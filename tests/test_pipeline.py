@@ -22,6 +22,7 @@ TINY = {
     "jigsaw": ["--crop=30", "--tile=8", "--num_permutations=9", "--fc6=8", "--fc7=16"],
     "rotation": ["--crop=32"],
     "inpainting": ["--crop=32"],
+    "reconstruction": ["--crop=32", "--discriminator_width=4"],
     "bigan": ["--crop=16", "--codes=8", "--width=4"],
     "superres": ["--crop=32", "--gan_epochs=1", "--discriminator_width=4", "--scored_images=2"],
     "relative_patch": ["--crop=32", "--patch=12", "--gap=4", "--jitter=4"],

@@ -65,26 +65,32 @@ def main(
     training.pretrain(pretext, run)
     report(pretext, run, scored_images)
     if gan_epochs:
-        second = dataclasses.replace(
-            run,
-            workdir=f"{run.workdir}/srgan",
-            epochs=gan_epochs,
-            learning_rate=gan_learning_rate,
-            schedule="step",
-            decay_epochs=(gan_epochs / 2,),
-        )
-        second.start(run.recipe, {**run.flags, "workdir": second.workdir})
-        with second.scope():
-            settings |= {"adversarial": adversarial, "gan": gan, "critic_steps": critic_steps}
-            player = Superres(encoder, **settings, discriminator_width=discriminator_width)
-            pairs = zip(player.generator_variables, pretext.generator_variables, strict=True)
-            for ours, theirs in pairs:
-                ours.assign(theirs)
-            player.compile(second.adam(), second.adam(), jit_compile=run.jit_compile)
-        training.pretrain(player, second)
-        report(player, second, scored_images)
-        pretext = player
+        settings |= {"adversarial": adversarial, "gan": gan, "critic_steps": critic_steps}
+        settings |= {"discriminator_width": discriminator_width}
+        pretext = srgan(pretext, run, gan_epochs, gan_learning_rate, settings)
+        report(pretext, run, scored_images)
     return run.finish(pretext, generator=pretext.upscaler())
+
+
+def srgan(srresnet, run, epochs, learning_rate, settings):
+    """Goes on from a trained SRResNet, whose encoder is shared, in a folder of its own."""
+    second = dataclasses.replace(
+        run,
+        workdir=f"{run.workdir}/srgan",
+        epochs=epochs,
+        learning_rate=learning_rate,
+        schedule="step",
+        decay_epochs=(epochs / 2,),
+    )
+    second.start(run.recipe, {**run.flags, "workdir": second.workdir})
+    with second.scope():
+        pretext = Superres(srresnet.encoder, **settings)
+        pairs = zip(pretext.generator_variables, srresnet.generator_variables, strict=True)
+        for ours, theirs in pairs:
+            ours.assign(theirs)
+        pretext.compile(second.adam(), second.adam(), jit_compile=run.jit_compile)
+    training.pretrain(pretext, second)
+    return pretext
 
 
 def report(pretext, run, count):

@@ -1,0 +1,186 @@
+"""Reconstructing an image from its middle with a GAN (Lee, Kang & Choi, "Self supervised Visual
+Representation Learning by Reconstructing Images").
+
+The generator sees the central third of an image, enlarged, and draws all of it; the discriminator
+compares that with real images. The authors report that on CIFAR-10, SVHN and STL-10 a classifier
+whose encoder was trained so is no better than one trained from scratch.
+"""
+
+import keras
+import tensorflow as tf
+
+from sslzoo import heads, images
+from sslzoo.adversarial import TwoPlayer
+from sslzoo.errors import UserError
+
+ARMS = ("baseline", "l1", "scale_bias")
+
+
+@keras.saving.register_keras_serializable("sslzoo")
+class Reconstruction(TwoPlayer):
+    """What is around this?
+
+    `Reconstruction(reconstructor())` with the defaults is the document's network; the channels
+    (64, 128, 256, 512) were in a figure that did not survive and are our own choice.
+
+    The arms are those of its Table 2. `"scale_bias"` puts the true middle into what is drawn,
+    alpha * drawn + beta, with alpha 0 in the middle and 1 around, and beta the image in the middle
+    and 0 around. (Its equation 1 has the input where its text and figure have what is drawn.)
+
+    Departures from the document: images are mirrored at random; beta is the middle itself, which
+    the input holds enlarged; the identity loss is a mean over the pixels.
+
+    Args:
+        encoder: (B, crop, crop, 3) in [0, 1] -> (B, h, h, C), crop = h times a power of 2.
+        crop: side of the square image in pixels.
+        center: side of the part that is shown, as a share of the whole.
+        arm: `"baseline"`, adversarial loss alone; `"l1"`, plus the mean absolute error of the whole
+            image; `"scale_bias"`, adversarial loss on the composed image.
+        gan: `"bce"` (the document), `"lsgan"` or `"wgan-gp"` (its future work).
+        critic_steps: discriminator's steps for one of the generator's.
+        discriminator_width: channels of its first convolution.
+        batch_norm: in decoder and discriminator; never in that of wgan-gp.
+
+    Raises:
+        UserError: an argument is out of range; the message names the flag.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        crop=80,
+        center=1 / 3,
+        arm="scale_bias",
+        gan="bce",
+        critic_steps=1,
+        discriminator_width=64,
+        batch_norm=True,
+        **kwargs,
+    ):
+        _check(crop, center, arm)
+        # === Functional model ===
+        image = keras.Input((crop, crop, 3), name="images")
+        drawn = _decoder(encoder(image), crop, batch_norm)
+        norm = batch_norm and gan != "wgan-gp"
+        critic = heads.discriminator(crop, discriminator_width, norm)
+        settings = {"gan": gan, "critic_steps": critic_steps, **kwargs}
+        super().__init__(encoder, image, drawn, critic, **settings)
+
+        # === Config ===
+        self.crop = crop
+        self.center = center
+        self.arm = arm
+        self.discriminator_width = discriminator_width
+        self.batch_norm = batch_norm
+
+        self.inner = round(crop * center)  # pixels
+        self.margin = (crop - self.inner) // 2
+
+    def transform(self, example):
+        """One image -> (its middle, enlarged (crop, crop, 3) in [0, 1]; itself in [-1, 1])."""
+        crop_seed, flip_seed = images.split_seed(example["seed"], 2)
+        image = images.random_crop(example["image"], self.crop, crop_seed)
+        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+        return tf.image.resize(self.middle(image), (self.crop, self.crop)), image * 2 - 1
+
+    def middle(self, image):
+        """(..., crop, crop, 3) -> (..., inner, inner, 3)."""
+        stop = self.margin + self.inner
+        return image[..., self.margin : stop, self.margin : stop, :]
+
+    @property
+    def scale(self):
+        """Alpha (crop, crop, 1): 0 in the middle, 1 around."""
+        after = self.crop - self.margin - self.inner
+        middle = tf.ones((self.inner, self.inner, 1))
+        return 1 - tf.pad(middle, [[self.margin, after], [self.margin, after], [0, 0]])
+
+    def compose(self, drawn, target):
+        """What the discriminator sees of (..., crop, crop, 3): with scale and bias in that arm."""
+        if self.arm != "scale_bias":
+            return drawn
+        bias = (1 - self.scale) * target
+        return self.scale * drawn + bias
+
+    def content_loss(self, x, y, y_pred, sample_weight=None):
+        """The identity loss (): the mean absolute error in the arm `l1`, else 0."""
+        return tf.reduce_mean(tf.abs(y - y_pred)) if self.arm == "l1" else tf.zeros(())
+
+    def shown(self, x, y, y_pred):
+        """The true image, and the drawn or composed one."""
+        return y, self.compose(y_pred, y)
+
+    def picture(self, x, y, y_pred=None):
+        """What the network sees, what the discriminator sees, and the truth."""
+        answers = [y] if y_pred is None else [self.compose(y_pred, y), y]
+        panels = [x, *((answer + 1) / 2 for answer in answers)]
+        panels = [images.enlarge(images.to_uint8(panel), 96) for panel in panels]
+        return images.mosaic(panels, len(panels), gap=8)
+
+
+# === Networks ===
+
+
+def reconstructor(widths=(64, 128, 256, 512), dropout=0.5):
+    """The document's encoder: 80 pixels -> 5x5x512. Keras' own layers.
+
+    (B, H, W, 3) in [0, 1] -> (B, H / 16, W / 16, 512), without pooling: each stage is a strided
+    convolution and one of the same size, then batch norm and LeakyReLU; in the last stage dropout
+    before that.
+    """
+    image = keras.Input((None, None, 3), name="images")
+    x = keras.layers.Rescaling(2.0, -1.0, name="normalize")(image)
+    for i, width in enumerate(widths, start=1):
+        for name, kernel, stride in ((f"stage{i}_down", 4, 2), (f"stage{i}_same", 3, 1)):
+            x = keras.layers.Conv2D(
+                width,
+                kernel,
+                strides=stride,
+                padding="same",
+                kernel_initializer=heads.normal(),
+                name=name,
+            )(x)
+        x = heads.batch_norm(x, f"stage{i}")
+        x = keras.layers.Dropout(dropout)(x) if i == len(widths) else x
+        x = keras.layers.LeakyReLU(0.2, name=f"stage{i}")(x)
+    return keras.Model(image, x, name="reconstructor")
+
+
+def _decoder(x, side, norm):
+    """(B, h, w, C) -> (B, side, side, 3) in [-1, 1], each doubling with half the channels."""
+    start, width = x.shape[1:3], x.shape[-1]
+    doublings = (side // start[0]).bit_length() - 1
+    if start != (side >> doublings,) * 2 or start[0] << doublings != side or not doublings:
+        raise UserError(
+            f"--crop: expected the encoder's {start[0]} x {start[1]} pixels times a power of 2. "
+            f"Received: {side}"
+        )
+    for i in range(1, doublings + 1):
+        last = i == doublings
+        x = keras.layers.Conv2DTranspose(
+            width >> i,
+            4,
+            strides=2,
+            padding="same",
+            kernel_initializer=heads.normal(),
+            name=f"up{i}",
+        )(x)
+        x = keras.layers.Conv2D(
+            3 if last else width >> i,
+            3,
+            padding="same",
+            kernel_initializer=heads.normal(),
+            name=f"up{i}_same",
+        )(x)
+        x = heads.batch_norm(x, f"up{i}") if norm and not last else x
+        x = keras.layers.Activation("tanh" if last else "relu", name=f"up{i}_out")(x)
+    return x
+
+
+def _check(crop, center, arm):
+    if crop < 8:
+        raise UserError(f"--crop: expected at least 8 pixels. Received: {crop}")
+    if not 0 < center < 1:
+        raise UserError(f"--center: expected a share of the side, 0 to 1. Received: {center}")
+    if arm not in ARMS:
+        raise UserError(f"--arm: expected one of {', '.join(ARMS)}. Received: {arm!r}")
