@@ -120,15 +120,17 @@ def test_vgg_sees_bgr_less_imagenets_mean(monkeypatch):
 # === 5. The long skip ===
 
 
-def test_zeroed_blocks_leave_the_first_convolution():
+def test_the_skips_are_there_and_all_that_the_start_consists_of():
     encoder = srresnet(4, 4)
-    for layer in encoder.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.gamma.assign(tf.zeros_like(layer.gamma))
     first = keras.Model(encoder.input, encoder.get_layer("stage1").output)
     x = photo(8)[None]
     np.testing.assert_array_equal(encoder(x), first(x))
     assert np.ptp(first(x)) > 0
+    stages = keras.Model(encoder.input, [encoder.get_layer(f"stage{i}").output for i in (2, 3, 5)])
+    for layer in encoder.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(tf.ones_like(layer.gamma))
+    assert all(np.abs(stage - first(x)).max() > 0.01 for stage in stages(x))
 
 
 # === 6. Scores, learning ===

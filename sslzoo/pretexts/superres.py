@@ -122,15 +122,13 @@ class Superres(TwoPlayer):
 
 def shrink(image, scale):
     """(H, W, 3) in [0, 1] -> (H / scale, W / scale, 3): bicubic, with a prefilter."""
-    size = tf.shape(image)[:2] // scale
-    small = tf.image.resize(image, size, "bicubic", antialias=True)
-    static = [side and side // scale for side in image.shape[:2]]
-    return tf.ensure_shape(tf.clip_by_value(small, 0.0, 1.0), [*static, 3])
+    size = [side // scale for side in image.shape[:2]]
+    return tf.clip_by_value(tf.image.resize(image, size, "bicubic", antialias=True), 0.0, 1.0)
 
 
 def enlarge(image, scale):
     """(H, W, 3) in [0, 1] -> (scale H, scale W, 3): bicubic, what a network has to beat."""
-    size = tf.shape(image)[:2] * scale
+    size = [side * scale for side in image.shape[:2]]
     return tf.clip_by_value(tf.image.resize(image, size, "bicubic"), 0.0, 1.0)
 
 
@@ -163,7 +161,8 @@ def srresnet(blocks=16, width=64):
     """The paper's generator before it enlarges: (B, H, W, 3) in [0, 1] -> (B, H, W, width).
 
     Keras' own layers. `stage1` is the first convolution, `stage2` to `stage4` follow each quarter
-    of the blocks, `stage5` is the sum of the long skip.
+    of the blocks, `stage5` is the sum of the long skip. All skips start with nothing added to them
+    (gains of 0, arXiv:1706.02677), so that a short run soon finds what interpolation does.
     """
     if blocks < 4 or blocks % 4:
         raise UserError(f"--blocks: expected a multiple of 4. Received: {blocks}")
@@ -171,11 +170,12 @@ def srresnet(blocks=16, width=64):
     first = x = _prelu(_conv(image, width, 9, "first"), "stage1")
     for i in range(1, blocks + 1):
         y = _norm(_conv(x, width, 3, f"block{i}_1", bias=False))
-        y = _norm(_conv(_prelu(y, f"block{i}_prelu"), width, 3, f"block{i}_2", bias=False))
+        y = _conv(_prelu(y, f"block{i}_prelu"), width, 3, f"block{i}_2", bias=False)
+        y = _norm(y, gain="zeros")
         stage, rest = divmod(i * 4, blocks)
         last = rest == 0 and stage < 4
         x = keras.layers.Add(name=f"stage{stage + 1}" if last else f"block{i}")([x, y])
-    x = _norm(_conv(x, width, 3, "trunk", bias=False))
+    x = _norm(_conv(x, width, 3, "trunk", bias=False), gain="zeros")
     x = keras.layers.Add(name="stage5")([first, x])
     return keras.Model(image, x, name="srresnet")
 
@@ -197,12 +197,8 @@ def vgg_features(content, weights):
     """A function, images in [-1, 1] -> the features of VGG19 that `content` names."""
     vgg = keras.applications.VGG19(include_top=False, weights=weights)
     vgg = keras.Model(vgg.input, vgg.get_layer(VGG_LAYERS[content]).output)
-
-    def features(x):
-        x = keras.applications.vgg19.preprocess_input((x + 1) * 127.5)
-        return vgg(x, training=False) / VGG_SCALE
-
-    return features
+    prepare = keras.applications.vgg19.preprocess_input
+    return lambda x: vgg(prepare((x + 1) * 127.5), training=False) / VGG_SCALE
 
 
 def _enlarge(x, side, wanted):
@@ -230,8 +226,9 @@ def _conv(x, width, kernel, name, stride=1, bias=True):
     return layer(x)
 
 
-def _norm(x):
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+def _norm(x, gain="ones"):
+    options = {"momentum": 0.9, "epsilon": 1e-5, "gamma_initializer": gain}
+    return keras.layers.BatchNormalization(**options)(x)
 
 
 def _prelu(x, name):
