@@ -44,4 +44,4 @@ def test_a_sweep_leaves_csv_and_png_and_repeats_no_run(tmp_path, monkeypatch):
     }
     picture = np.asarray(Image.open(tmp_path / "scores.png"))
     assert picture.shape == (400, 640, 3)
-    assert (picture == (214, 39, 40)).all(-1).sum() > 500  # the line of pirl's best stage
+    assert (picture == (214, 39, 40)).all(-1).sum() > 200  # the line of pirl's best stage
