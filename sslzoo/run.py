@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import data, encoders, export, probes, runtimes, training
+from sslzoo import data, devices, encoders, export, probes, runtimes, training
 from sslzoo.errors import UserError
 
 MAY_DIFFER = ("backup_minutes", "formats")  # flags that a resumed run may change
@@ -106,7 +106,7 @@ class Run:
     @functools.cached_property
     def strategy(self):
         """`MirroredStrategy` over `--devices`, one device included."""
-        return _mirrored(self.devices)
+        return devices.mirrored(self.devices)
 
     @contextlib.contextmanager
     def scope(self):
@@ -242,36 +242,6 @@ class Run:
             "minutes": round((time.time() - self.started) / 60, 1),
             "scores": scores.rows if scores else None,
         }
-
-
-@functools.cache  # two strategies over the same devices would mix up their collectives
-def _mirrored(devices):
-    return tf.distribute.MirroredStrategy(_devices(devices))
-
-
-def _devices(devices):
-    kind, _, count = devices.partition(":")
-    if not devices:
-        gpus = [
-            gpu.name.replace("physical_device:", "")
-            for gpu in tf.config.list_physical_devices("GPU")
-        ]
-        return gpus or ["/cpu:0"]
-    if kind not in ("cpu", "gpu") or not count.isdigit() or int(count) < 1:
-        raise UserError(f"--devices: expected cpu:N or gpu:N, e.g. cpu:2. Received: {devices!r}")
-    if kind == "cpu":
-        logical = [tf.config.LogicalDeviceConfiguration()] * int(count)
-        with contextlib.suppress(RuntimeError):  # TensorFlow has started: they are what they are
-            tf.config.set_logical_device_configuration(
-                tf.config.list_physical_devices("CPU")[0], logical
-            )
-    available = len(tf.config.list_logical_devices(kind.upper()))
-    if available < int(count):
-        raise UserError(
-            f"--devices: expected at most {kind}:{available}, what TensorFlow sees here. "
-            f"Received: {devices!r}"
-        )
-    return [f"/{kind}:{i}" for i in range(int(count))]
 
 
 def _claim(workdir, flags):

@@ -1,0 +1,43 @@
+"""The devices of a run: `--devices=cpu:N`, `gpu:N`, or empty for all GPUs, else the CPU."""
+
+import contextlib
+import functools
+
+import tensorflow as tf
+
+from sslzoo.errors import UserError
+
+
+@functools.cache  # two strategies over the same devices would mix up their collectives
+def mirrored(flag):
+    """`MirroredStrategy` over the devices that the flag names.
+
+    Raises:
+        UserError: the flag is something else, or there are not so many.
+    """
+    return tf.distribute.MirroredStrategy(_names(flag))
+
+
+def _names(flag):
+    kind, _, count = flag.partition(":")
+    if not flag:
+        gpus = [
+            gpu.name.replace("physical_device:", "")
+            for gpu in tf.config.list_physical_devices("GPU")
+        ]
+        return gpus or ["/cpu:0"]
+    if kind not in ("cpu", "gpu") or not count.isdigit() or int(count) < 1:
+        raise UserError(f"--devices: expected cpu:N or gpu:N, e.g. cpu:2. Received: {flag!r}")
+    if kind == "cpu":
+        logical = [tf.config.LogicalDeviceConfiguration()] * int(count)
+        with contextlib.suppress(RuntimeError):  # TensorFlow has started: they are what they are
+            tf.config.set_logical_device_configuration(
+                tf.config.list_physical_devices("CPU")[0], logical
+            )
+    available = len(tf.config.list_logical_devices(kind.upper()))
+    if available < int(count):
+        raise UserError(
+            f"--devices: expected at most {kind}:{available}, what TensorFlow sees here. "
+            f"Received: {flag!r}"
+        )
+    return [f"/{kind}:{i}" for i in range(int(count))]
