@@ -24,9 +24,10 @@ import keras
 import tensorflow as tf
 
 import sslzoo
-from sslzoo import encoders, folding, runtimes, warmup
+from sslzoo import encoders, folding, runtimes, uploads, warmup
 from sslzoo.errors import UserError
 
+GENERATED_PIXELS = 2**21  # of an image to `generate_bytes`: the network's maps have its size
 ENCODER = "assets.extra/encoder.keras"  # Serving and tf.saved_model ignore what lies there
 
 
@@ -142,7 +143,7 @@ def _write_version(encoder, folder, image_size, classify):
         return {"embedding": tf.reduce_mean(network(images)["output"], axis=(1, 2))}
 
     def embed_bytes(image_bytes):  # (N,) -> (N, C)
-        return embed(_decode(image_bytes, image_size))
+        return embed(uploads.squares(image_bytes, image_size))
 
     def features(images):
         outputs = network(images)
@@ -157,10 +158,10 @@ def _write_version(encoder, folder, image_size, classify):
     if classify:
 
         def classify_images(images):  # of any size: the head knows one
-            return classify(features(_square(images, image_size)))
+            return classify(features(uploads.square(images, image_size)))
 
         def classify_bytes(image_bytes):
-            return classify(features(_decode(image_bytes, image_size)))
+            return classify(features(uploads.squares(image_bytes, image_size)))
 
         archive.add_endpoint("classify", classify_images, input_signature=[images])
         archive.add_endpoint("classify_bytes", classify_bytes, input_signature=[files])
@@ -174,12 +175,14 @@ def _write_generator(model, folder):
         return {"images": tf.clip_by_value(network(images), 0.0, 1.0)}
 
     def generate_one(contents):
-        image = tf.image.convert_image_dtype(_decode_any(contents), tf.float32)
+        image = tf.image.convert_image_dtype(uploads.decode(contents, GENERATED_PIXELS), tf.float32)
         painted = generate(image[None])["images"][0]
         return tf.io.encode_png(tf.image.convert_image_dtype(painted, tf.uint8, saturate=True))
 
     def generate_bytes(image_bytes):
-        pngs = tf.map_fn(generate_one, _files(image_bytes), fn_output_signature=tf.string)
+        files = uploads.checked(image_bytes)
+        options = {"fn_output_signature": tf.string, "parallel_iterations": 1}
+        pngs = tf.map_fn(generate_one, files, **options)
         return {"png_bytes": pngs}
 
     images = tf.TensorSpec((None, None, None, 3), tf.float32, name="images")
@@ -188,45 +191,6 @@ def _write_generator(model, folder):
     archive.add_endpoint("generate", generate, input_signature=[images])
     archive.add_endpoint("generate_bytes", generate_bytes, input_signature=[files])
     archive.write_out(str(folder), verbose=False)
-
-
-def _decode(image_bytes, size):
-    """JPEG or PNG files (N,) string -> (N, size, size, 3) float32 in [0, 1], in the graph."""
-    signature = tf.TensorSpec((size, size, 3), tf.float32)
-    files = _files(image_bytes)
-    return tf.map_fn(lambda b: _decode_one(b, size), files, fn_output_signature=signature)
-
-
-def _files(image_bytes):
-    """The files themselves, after a look at their first bytes."""
-    jpeg = tf.strings.substr(image_bytes, 0, 3) == b"\xff\xd8\xff"
-    png = tf.strings.substr(image_bytes, 0, 8) == b"\x89PNG\r\n\x1a\n"
-    bad = tf.where(~(jpeg | png))[:, 0]
-    message = "image_bytes must be JPEG or PNG files. Received something else at index:"
-    check = tf.debugging.Assert(tf.size(bad) == 0, [message, bad])
-    with tf.control_dependencies([check]):
-        return tf.identity(image_bytes)
-
-
-def _decode_any(contents):
-    """One file () string -> (H, W, 3) uint8."""
-    # The JPEG op reads PNG too, and decodes alike on every machine when told the DCT.
-    return tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
-
-
-def _decode_one(contents, size):
-    """One file () string -> (size, size, 3): the largest centred square, resized."""
-    return tf.clip_by_value(_square(_decode_any(contents), size) / 255, 0.0, 1.0)
-
-
-def _square(images, size):
-    """(..., H, W, 3) -> (..., size, size, 3) float32: the largest centred square, resized."""
-    height, width = tf.unstack(tf.shape(images)[-3:-1])
-    side = tf.minimum(height, width)
-    # Cropped before resizing: the other order would blow up a 1 x 50,000 image.
-    top, left = (height - side) // 2, (width - side) // 2
-    square = images[..., top : top + side, left : left + side, :]
-    return tf.image.resize(square, (size, size), antialias=True)
 
 
 def _encoder_facts(encoder, image_size):

@@ -1,5 +1,6 @@
 """`name.npz`: images of one size, held in memory and read a chunk at a time."""
 
+import os
 import pathlib
 import zipfile
 import zlib
@@ -11,6 +12,10 @@ from sslzoo.data import decode
 from sslzoo.data.source import Source
 from sslzoo.errors import UserError
 
+NOT_NPZ = (
+    *(OSError, ValueError, EOFError, AttributeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 CHUNK_PIXELS = 2**19  # a chunk of float images stays at some 6 MB
 
 
@@ -76,14 +81,33 @@ def _load(spec, wanted):
     path = pathlib.Path(spec).expanduser()
     try:
         with np.load(path, allow_pickle=False) as file:
+            _check_memory(spec, file, wanted)
             return {key: file[key] for key in wanted if key in file.files} | {"": file.files}
     except FileNotFoundError:
         raise UserError(f"--dataset: expected an .npz file. Received: {spec}, not there") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+    except UserError:
+        raise
+    except NOT_NPZ as error:
         raise UserError(
             f"{spec}: expected a NumPy .npz archive of plain arrays (x_train, x_test, ...; no "
             f"pickled objects). Received: {type(error).__name__}: {error}"
         ) from None
+
+
+def memory():
+    """Bytes of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _check_memory(spec, file, wanted):
+    """Compressed zeros may be a thousand times their file."""
+    names = {f"{key}.npy" for key in wanted}
+    size = sum(member.file_size for member in file.zip.infolist() if member.filename in names)
+    if size > memory():
+        raise UserError(
+            f"{spec}: expected arrays of at most {memory():,} bytes, the memory of this machine. "
+            f"Received: {size:,} bytes"
+        )
 
 
 def _check_images(spec, key, images):

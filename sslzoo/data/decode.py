@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from sslzoo import headers
+
 JPEG_RATIOS = (1, 2, 4, 8)  # shrinkings that libjpeg does inside the inverse DCT, nearly for free
 
 
@@ -72,12 +74,12 @@ def decode(data, place, resize, crop):
         crop: side of the square window cut after the resize, 0 for the whole image.
 
     Returns:
-        (H, W, 3) float32 in [0, 1].
+        (H, W, 3) float32 in [0, 1]. More than `headers.MAX_PIXELS` raise `InvalidArgumentError`.
     """
     image = tf.cond(
         tf.io.is_jpeg(data),
         lambda: _jpeg(data, place, resize, crop),
-        lambda: fit(_not_jpeg(data), place, resize, crop),
+        lambda: _not_jpeg(data, place, resize, crop),
     )
     image.set_shape([crop or None, crop or None, 3])
     return image
@@ -86,10 +88,11 @@ def decode(data, place, resize, crop):
 def _jpeg(data, place, resize, crop):
     """Decodes the blocks under the window only, and at 1/2, 1/4, 1/8 size if that is enough."""
     options = {"channels": 3, "dct_method": "INTEGER_FAST"}
-    shape = tf.io.extract_jpeg_shape(data)[:2]
+    shape = _bounded(headers.jpeg(data), resize, crop)
     if not resize:
         if not crop:
-            return to_float(tf.io.decode_jpeg(data, **options))
+            with tf.control_dependencies([shape]):
+                return to_float(tf.io.decode_jpeg(data, **options))
         window = tf.concat([offset(shape, crop, place), [crop, crop]], 0)
         return to_float(tf.io.decode_and_crop_jpeg(data, window, **options))
 
@@ -115,13 +118,31 @@ def _jpeg(data, place, resize, crop):
     return tf.switch_case(choice, [lambda r=ratio: shrunk(r) for ratio in JPEG_RATIOS])
 
 
-def _not_jpeg(data):
-    """PNG, GIF (its first frame) or BMP -> (H, W, 3) uint8."""
-    return tf.cond(
-        tf.strings.substr(data, 0, 2) == b"BM",
+def _not_jpeg(data, place, resize, crop):
+    """The same for PNG, GIF (its first frame) and BMP."""
+    start = tf.strings.substr(data, 0, 2)
+    readers = [
+        (start == b"BM", lambda: headers.bmp(data)),
+        (start == b"GI", lambda: headers.gif(data)),
+    ]
+    shape = _bounded(tf.case(readers, lambda: headers.png(data)), resize, crop)
+    with tf.control_dependencies([shape]):
+        data = tf.identity(data)
+    image = tf.cond(
+        start == b"BM",
         lambda: _bmp(data),
         lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
     )
+    return fit(image, place, resize, crop)
+
+
+def _bounded(shape, resize, crop):
+    """`shape` (2,), if neither the image nor what becomes of it is too large."""
+    checks = [headers.check(shape)]
+    if resize and not crop:
+        checks.append(headers.check(resized_shape(shape, resize)))
+    with tf.control_dependencies(checks):
+        return tf.identity(shape)
 
 
 def _bmp(data):

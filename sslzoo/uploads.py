@@ -1,0 +1,54 @@
+"""The files of a request -> images, inside the exported graph.
+
+A bad file raises and costs its request. An image is refused by its header, and `PARALLEL` are
+decoded at a time, so memory is bounded whatever the files are.
+"""
+
+import tensorflow as tf
+
+from sslzoo import headers
+
+PARALLEL = 4  # images of one request that are decoded at the same time
+
+
+def squares(image_bytes, size):
+    """JPEG or PNG files (N,) string -> (N, size, size, 3) float32 in [0, 1]."""
+
+    def one(contents):
+        return tf.clip_by_value(square(decode(contents), size) / 255, 0.0, 1.0)
+
+    signature = tf.TensorSpec((size, size, 3), tf.float32)
+    known = checked(image_bytes)
+    return tf.map_fn(one, known, fn_output_signature=signature, parallel_iterations=PARALLEL)
+
+
+def checked(image_bytes):
+    """The files (N,) themselves, after a look at their first bytes."""
+    jpeg = tf.strings.substr(image_bytes, 0, 3) == b"\xff\xd8\xff"
+    png = tf.strings.substr(image_bytes, 0, 8) == b"\x89PNG\r\n\x1a\n"
+    bad = tf.where(~(jpeg | png))[:, 0]
+    message = "image_bytes must be JPEG or PNG files. Received something else at index:"
+    check = tf.debugging.Assert(tf.size(bad) == 0, [message, bad])
+    with tf.control_dependencies([check]):
+        return tf.identity(image_bytes)
+
+
+def decode(contents, limit=headers.MAX_PIXELS):
+    """One JPEG or PNG file () string of at most `limit` pixels -> (H, W, 3) uint8."""
+    shape = tf.cond(
+        tf.io.is_jpeg(contents), lambda: headers.jpeg(contents), lambda: headers.png(contents)
+    )
+    with tf.control_dependencies([headers.check(shape, limit)]):
+        contents = tf.identity(contents)
+    # The JPEG op reads PNG too, and decodes alike on every machine when told the DCT.
+    return tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def square(images, size):
+    """(..., H, W, 3) -> (..., size, size, 3) float32: the largest centred square, resized."""
+    height, width = tf.unstack(tf.shape(images)[-3:-1])
+    side = tf.minimum(height, width)
+    # Cropped before resizing: the other order would blow up a 1 x 50,000 image.
+    top, left = (height - side) // 2, (width - side) // 2
+    middle = images[..., top : top + side, left : left + side, :]
+    return tf.image.resize(middle, (size, size), antialias=True)
