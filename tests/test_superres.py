@@ -34,6 +34,14 @@ def test_any_size_is_enlarged(scale, size):
     assert pretext.upscaler()(np.zeros((1, 10, 13, 3), np.float32)).shape == (1, *size, 3)
 
 
+def test_the_answer_is_the_image_and_the_question_is_it_shrunk():
+    pretext, picture = small(), photo(16)
+    question, answer = pretext.transform({"image": tf.constant(picture), "seed": (1, 2)})
+    image = (answer + 1) / 2
+    assert any(np.allclose(image, p, atol=1e-6) for p in (picture, picture[:, ::-1]))
+    np.testing.assert_allclose(question, superres.shrink(image, 4), atol=1e-5)
+
+
 def test_an_encoder_with_strides_is_doubled_until_it_fits():
     pretext = small(tiny_encoder())  # 4 pixels -> 1
     assert pretext(np.zeros((1, 4, 4, 3))).shape == (1, 16, 16, 3)
