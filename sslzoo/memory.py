@@ -147,7 +147,7 @@ def log_mean_exp(dims, temperature):
     return float(np.log(hyp0f1(dims / 2, 1 / (2 * temperature) ** 2)))
 
 
-def chance(kind, count, log_mean):
+def first_loss(kind, count, log_mean):
     """The loss ("softmax" over `count` rows, "infonce", "nce") against a random bank."""
     value = np.log(count if kind == "softmax" else count + 1) + log_mean
     return float(value + count * np.log1p(1 / count) if kind == "nce" else value)
@@ -176,7 +176,9 @@ class MemoryPretext(Pretext):
 
         self.log_mean = log_mean_exp(dims, temperature)
         kind = estimator if negatives else "softmax"
-        self.chance_loss = chance(kind, negatives or num_images, self.log_mean)
+        # Not `chance_loss`: the loss rises above it at first, while rows that this epoch wrote lie
+        # nearer than the image's own, and a warning would be false.
+        self.first_loss = first_loss(kind, negatives or num_images, self.log_mean)
 
     def contrast(self, embeddings, index):
         """The loss of each unit vector (B, dims) against the rows of its image `index`: (B,)."""
