@@ -102,6 +102,18 @@ def test_a_card_without_checksums_is_refused(root):
         zoo.load("bear", root)
 
 
+def test_code_in_an_encoder_is_not_run_even_if_the_card_vouches_for_it(root):
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs))
+    file = root / "bear" / "1" / export.ENCODER
+    model.save(file)
+    card = json.loads((root / "bear" / "card.json").read_text())
+    card["files"][f"1/{export.ENCODER}"] = export.digest(file)
+    (root / "bear" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="safe_mode"):
+        zoo.encoder("bear", root)
+
+
 def test_a_crash_between_any_two_steps_leaves_a_whole_animal(root, monkeypatch):
     """Every reader who comes at any moment of a second publication gets one whole version."""
     seen = []
