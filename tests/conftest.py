@@ -1,6 +1,7 @@
 """Two logical CPU devices for replica tests, tiny encoders, and the `--pretext` option."""
 
 import functools
+import importlib.util
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 
 SHARED_DATA = pathlib.Path(__file__).parents[2] / "shared" / "data"
 
@@ -39,6 +41,23 @@ def _seeded(monkeypatch):
     keras.utils.set_random_seed(0)
     # It cannot be undone, and XLA has no deterministic max pooling. Runs in subprocesses have it.
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
+
+
+@pytest.fixture
+def tool():
+    """Function that loads `tools/NAME.py`, whose flags are forgotten after the test."""
+    known = {*flags.FLAGS}
+
+    def load(name):
+        path = pathlib.Path(__file__).parents[1] / "tools" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    for flag in {*flags.FLAGS} - known:
+        delattr(flags.FLAGS, flag)
 
 
 def tiny_encoder():

@@ -1,7 +1,6 @@
 """`tools/sweep.py` asks each recipe for each value once, and draws what the cards say."""
 
 import csv
-import importlib.util
 import json
 import pathlib
 import subprocess
@@ -10,13 +9,9 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-TOOL = pathlib.Path(__file__).parents[1] / "tools" / "sweep.py"
 
-
-def test_a_sweep_leaves_csv_and_png_and_repeats_no_run(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("sweep", TOOL)
-    sweep = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sweep)
+def test_a_sweep_leaves_csv_and_png_and_repeats_no_run(tool, tmp_path, monkeypatch):
+    sweep = tool("sweep")
     commands = []
 
     def run(command, check):

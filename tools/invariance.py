@@ -1,0 +1,102 @@
+"""How far does a puzzle move an embedding? Encoders side by side, as CSV and PNG.
+
+    python tools/invariance.py --encoders=runs/pirl/exported/pirl,runs/jigsaw/exported/jigsaw \
+        --dataset=cifar10.npz --crop=32 --grid=2
+
+For PIRL's first figure (arXiv:1912.01991): the distance between the unit vectors of an image (its
+last stage, averaged) and of its shuffled tiles (their mean), between two images (random pairs),
+and the ratio of the medians: 0 is an encoder that the puzzle does not move, 1 one that the puzzle
+moves as far as another image lies. PIRL is trained for a small one, the jigsaw is not.
+"""
+
+import csv
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+from PIL import Image, ImageDraw
+
+from sslzoo import data, zoo
+
+ENCODERS = flags.DEFINE_list("encoders", None, "exported encoders: folder/name", required=True)
+DATASET = flags.DEFINE_string("dataset", "photos", "as for a recipe; its test images")
+RESIZE = flags.DEFINE_integer("resize", 0, "shorter side in pixels; 0 leaves it")
+CROP = flags.DEFINE_integer("crop", 60, "side of the square image in pixels")
+GRID = flags.DEFINE_integer("grid", 3, "tiles per side")
+IMAGES = flags.DEFINE_integer("images", 500, "how many")
+WORKDIR = flags.DEFINE_string("workdir", "runs/invariance", "folder of the CSV and PNG")
+
+BINS = np.linspace(0, 2, 41)  # distances of unit vectors
+COLORS = ["#d62728", "#1f77b4", "#2ca02c", "#9467bd"]
+
+
+def unit(x):
+    """Rows of length 1."""
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+def embed(model, pictures):
+    """(N, H, W, 3) -> (N, C), averaged over space."""
+    parts = [model(pictures[i : i + 256], training=False) for i in range(0, len(pictures), 256)]
+    return np.concatenate([tf.reduce_mean(part, (1, 2)) for part in parts])
+
+
+def tiles(pictures, grid):
+    """(N, H, W, 3) -> (N * grid * grid, h, w, 3), an image's tiles in a row."""
+    n, side = len(pictures), pictures.shape[1] // grid
+    pictures = pictures[:, : side * grid, : side * grid]
+    cells = pictures.reshape(n, grid, side, grid, side, 3).transpose(0, 1, 3, 2, 4, 5)
+    return cells.reshape(-1, side, side, 3)
+
+
+def distances(model, pictures, grid):
+    """Of each image to its tiles, and to the next image: (N,), (N,)."""
+    image = unit(embed(model, pictures))
+    puzzle = embed(model, tiles(pictures, grid)).reshape(len(pictures), grid * grid, -1)
+    puzzle = unit(unit(puzzle).mean(1))  # the order of the tiles does not matter to a mean
+    far = np.linalg.norm(image - np.roll(image, 1, axis=0), axis=1)
+    return np.linalg.norm(image - puzzle, axis=1), far
+
+
+def histogram(rows):
+    """{name: distances} as a picture of outlines."""
+    picture = Image.new("RGB", (640, 360), "white")
+    draw = ImageDraw.Draw(picture)
+    counts = {name: np.histogram(d, BINS)[0] / len(d) for name, d in rows.items()}
+    top = max(c.max() for c in counts.values())
+    for row, (name, count) in enumerate(counts.items()):
+        color = COLORS[row % len(COLORS)]
+        points = [(40 + 14 * i, 320 - 270 * c / top) for i, c in enumerate(count)]
+        draw.line(points, fill=color, width=2)
+        draw.text((48, 6 + 14 * row), name, fill=color)
+    for i in range(0, len(BINS), 10):
+        draw.text((36 + 14 * i, 326), f"{BINS[i]:.1f}", fill="black")
+    draw.text((40, 342), "distance of image and puzzle", fill="black")
+    return picture
+
+
+def main(_):
+    """Writes `invariance.csv` and `invariance.png`."""
+    source = data.load(DATASET.value, "test", resize=RESIZE.value)
+    taken = source.examples(crop=CROP.value, stop=min(IMAGES.value, source.size))
+    pictures = np.stack([e["image"] for e in taken.as_numpy_iterator()])
+    rows, near = [], {}
+    for path in map(pathlib.Path, ENCODERS.value):
+        moved, far = distances(zoo.encoder(path.name, path.parent), pictures, GRID.value)
+        near[path.name] = moved
+        middle = float(np.median(moved)), float(np.median(far))
+        ratio = round(middle[0] / max(middle[1], 1e-12), 4)
+        rows.append({"encoder": str(path), "puzzle": middle[0], "image": middle[1], "ratio": ratio})
+        print(f"{path.name}: {middle[0]:.3f} to its puzzle, {middle[1]:.3f} to others: {ratio}")
+    workdir = pathlib.Path(WORKDIR.value)
+    workdir.mkdir(parents=True, exist_ok=True)
+    with open(workdir / "invariance.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    histogram(near).save(workdir / "invariance.png")
+
+
+if __name__ == "__main__":
+    app.run(main)
