@@ -4,8 +4,11 @@
     python tools/bench_serving.py [--encoder=resnet18 --size=64 --batch=32]     # about a minute
 
 Every row is a process of its own, asked in turn, round after round, so that what else runs on the
-machine meets all of them; the fastest answer of each counts. A row that ends in "bare" has none of
-the settings that `import sslzoo` makes in a process: it is what a server gets that is told nothing.
+machine meets all of them; the fastest answer of each counts. On a machine that others keep busy,
+`--threads=1` is the fairer question: it counts seconds of CPU, not of the clock.
+
+A row that ends in "bare" has none of the settings that `import sslzoo` makes in a process: it is
+what a server gets that is told nothing.
 """
 
 import multiprocessing
@@ -23,6 +26,7 @@ flags.DEFINE_string("encoder", "small", "name of the encoder")
 flags.DEFINE_integer("size", 64, "side of the images in pixels")
 flags.DEFINE_integer("batch", 32, "images in a request")
 flags.DEFINE_integer("rounds", 20, "requests to each row")
+flags.DEFINE_integer("threads", 0, "of each row; 0 leaves it to the library")
 
 OURS = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPU_ALLOCATOR_USE_BFC": "true"}
 
@@ -51,50 +55,55 @@ def build(folder, name):
     encoder.save(folder / "encoder.keras")
 
 
-# === One row: (folder, images (N, H, W, 3)) -> a function that answers with (N, C) ===
+# === One row: (folder, images (N, H, W, 3), threads) -> a function that answers with (N, C) ===
 
 
-def keras_predict(folder, images):
+def _tensorflow(threads):
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    return tf
+
+
+def keras_predict(folder, images, threads):
     """What `model.predict` does."""
+    _tensorflow(threads)
     import keras
 
     model = keras.saving.load_model(folder / "model.keras")
     return lambda: model.predict(images, batch_size=len(images), verbose=0)
 
 
-def saved_model(folder, images):
+def _saved_model(folder, images, threads):
     """`serving_default` of a SavedModel, as its eager caller gets it."""
-    import tensorflow as tf
-
-    model = tf.saved_model.load(str(folder / "1"))
-    images = tf.constant(images)
+    tf = _tensorflow(threads)
+    model, images = tf.saved_model.load(str(folder / "1")), tf.constant(images)
     return lambda: model.signatures["serving_default"](images=images)["embedding"].numpy()
 
 
-def plain(folder, images):
+def plain(folder, images, threads):
     """Variables, batch norms."""
-    return saved_model(folder / "plain", images)
+    return _saved_model(folder / "plain", images, threads)
 
 
-def folded(folder, images):
+def folded(folder, images, threads):
     """What sslzoo exports."""
-    return saved_model(folder / "folded", images)
+    return _saved_model(folder / "folded", images, threads)
 
 
-def _torch(folder, memory_format):
+def _torch(folder, images, threads, memory_format):
     import keras
     import torch
     import torch_twin
 
-    encoder = keras.saving.load_model(folder / "encoder.keras")
-    return torch, torch_twin.Twin(encoder).to(memory_format=getattr(torch, memory_format))
+    torch.set_num_threads(threads or torch.get_num_threads())
+    form = {"memory_format": getattr(torch, memory_format)}
+    twin = torch_twin.Twin(keras.saving.load_model(folder / "encoder.keras")).to(**form)
+    return torch, twin, torch.from_numpy(images.transpose(0, 3, 1, 2)).contiguous(**form)
 
 
-def _torch_eager(folder, images, memory_format):
-    torch, twin = _torch(folder, memory_format)
-    images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-    images = images.contiguous(memory_format=getattr(torch, memory_format))
-
+def _torch_eager(torch, twin, images):
     def answer():
         with torch.inference_mode():
             return twin(images).numpy()
@@ -102,35 +111,30 @@ def _torch_eager(folder, images, memory_format):
     return answer
 
 
-def torch_eager(folder, images):
+def torch_eager(folder, images, threads):
     """PyTorch, NCHW in memory."""
-    return _torch_eager(folder, images, "contiguous_format")
+    return _torch_eager(*_torch(folder, images, threads, "contiguous_format"))
 
 
-def torch_channels_last(folder, images):
+def torch_channels_last(folder, images, threads):
     """PyTorch, NHWC in memory."""
-    return _torch_eager(folder, images, "channels_last")
+    return _torch_eager(*_torch(folder, images, threads, "channels_last"))
 
 
-def _onnx_runtime(path, images):
+def onnx_runtime(folder, images, threads):
+    """ONNX Runtime, of the file that PyTorch writes."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {session.get_inputs()[0].name: images})[0]
-
-
-def onnx_runtime(folder, images):
-    """ONNX Runtime, of the file that PyTorch writes."""
-    torch, twin = _torch(folder, "contiguous_format")
-    images = images.transpose(0, 3, 1, 2).copy()
+    torch, twin, images = _torch(folder, images, threads, "contiguous_format")
     path, axes = str(folder / "torch.onnx"), {"x": {0: "n", 2: "h", 3: "w"}}
-    sample = (torch.from_numpy(images),)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the exporter without dependencies is the old one
-        torch.onnx.export(twin, sample, path, input_names=["x"], dynamic_axes=axes, dynamo=False)
-    return _onnx_runtime(path, images)
+        torch.onnx.export(twin, (images,), path, input_names=["x"], dynamic_axes=axes, dynamo=False)
+    options, images = onnxruntime.SessionOptions(), images.numpy()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # while others run
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"x": images})[0]
 
 
 ROWS = {  # name: (function, environment)
@@ -148,22 +152,25 @@ ROWS = {  # name: (function, environment)
 # === Measuring ===
 
 
-def serve(row, folder, images, pipe):
+def serve(row, folder, images, threads, pipe):
     """A row's process: one answer, then seconds for every question."""
-    answer = ROWS[row][0](folder, images)
+    clock = time.process_time if threads == 1 else time.perf_counter
+    answer = ROWS[row][0](folder, images, threads)
     pipe.send(answer())
     answer()
     while pipe.recv():
-        begin = time.perf_counter()
+        begin = clock()
         answer()
-        pipe.send(time.perf_counter() - begin)
+        pipe.send(clock() - begin)
 
 
 def start(row, folder, images):
     """Starts a row's process; returns our end of its pipe."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=serve, args=(row, folder, images, theirs), daemon=True)
+    process = spawn.Process(
+        target=serve, args=(row, folder, images, FLAGS.threads, theirs), daemon=True
+    )
     os.environ.update(ROWS[row][1])
     process.start()
     for name in ROWS[row][1]:
