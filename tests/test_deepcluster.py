@@ -166,6 +166,8 @@ def test_the_label_is_the_cluster_of_the_index():
     pretext.assignments.assign([4, 4, 4, 4, 1, 1, 1, 1])
     _, labels = pretext._labelled((None, tf.constant([5, 0, 7])))
     np.testing.assert_array_equal(labels, [1, 4, 1])
+    x = np.stack([photo(16, i) for i in range(3)])
+    assert np.isfinite(pretext.train_on_batch(x, np.array([5, 0, 7])))
 
 
 def test_each_optimizer_moves_its_own_weights():

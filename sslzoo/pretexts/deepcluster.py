@@ -125,8 +125,9 @@ class DeepCluster(Pretext):
         return super().test_step(self._labelled(data))
 
     def _labelled(self, data):
-        x, index = data
-        return x, tf.gather(self.assignments.value, index)
+        x, index, weight = keras.utils.unpack_x_y_sample_weight(data)
+        labels = tf.gather(self.assignments.value, index)
+        return keras.utils.pack_x_y_sample_weight(x, labels, weight)
 
     def apply_gradients(self, gradients):
         """The last layer's go to its own optimizer."""
