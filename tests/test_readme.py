@@ -7,6 +7,8 @@ import sys
 
 import numpy as np
 
+from sslzoo import runtimes
+
 README = pathlib.Path(__file__).parents[1] / "README.md"
 IMPORTS = """
 import keras, tensorflow as tf
@@ -35,9 +37,12 @@ def test_the_example_trains_probes_and_exports_as_a_script(tmp_path):
     y = np.arange(96) % 2
     np.savez(tmp_path / "tiny.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
     flags = ["--dataset=tiny.npz", "--epochs=1", "--batch_size=32", "--probe_images=40"]
+    flags.append("--formats=litert")
     done = subprocess.run(
         [sys.executable, str(script), *flags], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs/upside_down/exported/upside_down/1/saved_model.pb").is_file()
+    version = tmp_path / "runs/upside_down/exported/upside_down/1"
+    assert (version / "saved_model.pb").is_file()
+    assert (version / runtimes.FILES["litert"]).is_file()
     assert "random init" in done.stderr
