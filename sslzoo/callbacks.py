@@ -1,7 +1,10 @@
 """What watches a run, for `training.pretrain`: guards, log, pictures, TensorBoard, backups."""
 
+import contextlib
 import csv
 import math
+import signal
+import threading
 import time
 
 import keras
@@ -147,7 +150,7 @@ def contact_sheet(pretext, x, y):
 
 
 class Backup(keras.callbacks.Callback):
-    """Writes a checkpoint every `minutes`."""
+    """Writes a checkpoint every `minutes`, and at Ctrl-C."""
 
     def __init__(self, progress, store, minutes):
         super().__init__()
@@ -155,6 +158,25 @@ class Backup(keras.callbacks.Callback):
         self.store = store
         self.seconds = minutes * 60
         self.saved = time.monotonic()
+        self.interrupted = False
+
+    @contextlib.contextmanager
+    def watching_for_interrupts(self):
+        """Ctrl-C waits for the end of the step, whose state is saved; a second one does not."""
+        usual = signal.default_int_handler
+        if signal.getsignal(signal.SIGINT) is not usual or not _in_main_thread():
+            yield
+            return
+        signal.signal(signal.SIGINT, self.interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, usual)
+
+    def interrupt(self, *_):
+        """Handles the first Ctrl-C."""
+        self.interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_batch_end(self, batch, logs=None):
         # At the end of an epoch its row must be written before the checkpoint that skips it.
@@ -165,6 +187,13 @@ class Backup(keras.callbacks.Callback):
         self.save_if_due()
 
     def save_if_due(self):
-        if time.monotonic() - self.saved >= self.seconds:
+        if self.interrupted or time.monotonic() - self.saved >= self.seconds:
             self.store.save(self.model, self.progress.step)
             self.saved = time.monotonic()
+        if self.interrupted:
+            logging.info("step %d is saved; the same command goes on", self.progress.step)
+            raise KeyboardInterrupt
+
+
+def _in_main_thread():
+    return threading.current_thread() is threading.main_thread()

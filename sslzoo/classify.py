@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo import confusion, data, encoders, export, images, probes, zoo
-from sslzoo.errors import UserError
+from sslzoo.errors import UserError, writable_folder
 
 
 @dataclasses.dataclass
@@ -103,6 +103,13 @@ class Classify:
         for name in ("train_images", "top_k", "epochs", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name}: expected more than 0. Received: {getattr(self, name)}")
+        if not self.encoder:
+            names = ", ".join(entry.name for entry in zoo.list()) or "none yet"
+            raise UserError(
+                f"--encoder: expected a name in the zoo ({names}), an exported folder, or an "
+                "encoder.keras. Received: ''"
+            )
+        writable_folder(pathlib.Path(self.workdir))
         encoder, _ = self.given
         if self.size < 1:
             raise UserError(

@@ -18,6 +18,16 @@ from absl import logging
 
 from sslzoo.errors import UserError
 
+USAGE = """The classic self-supervised pretext tasks of computer vision.
+
+sslzoo list              encoders that are trained already
+sslzoo train NAME        a recipe, the same as python -m sslzoo.recipes.NAME
+sslzoo classify          a classifier from an encoder and labelled images
+sslzoo serving-config    what TensorFlow Serving is started with
+
+Each lists its flags with --help. NAME is one of
+"""
+
 
 def recipe(main):
     """Makes `main(run=Run(...), **settings)` a recipe: the same from Python and from the shell.
@@ -86,7 +96,7 @@ def _guarded(function, argv):
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; the same command resumes\n")
+        sys.stderr.write("\ninterrupted\n")
         return 130
     return 0
 
@@ -107,24 +117,37 @@ def _command(argv):
     names = [
         m.name for m in pkgutil.iter_modules(importlib.import_module("sslzoo.recipes").__path__)
     ]
-    if argv[1:2] == ["list"]:
-        zoo = importlib.import_module("sslzoo.zoo")
-        sys.stdout.write("".join(f"{entry}\n" for entry in zoo.list()) or "the zoo is empty\n")
-    elif argv[1:2] == ["train"] and argv[2:3] and argv[2] in names:
+    word, rest = argv[1] if argv[1:] else "help", argv[1:]
+    if word in ("help", "--help", "-h"):
+        sys.stdout.write(USAGE + textwrap.fill(", ".join(names), 90) + "\n")
+    elif word == "list":
+        _list(**parse(_list, rest))
+    elif word == "train" and argv[2:3] and argv[2] in names:
         main = importlib.import_module(f"sslzoo.recipes.{argv[2]}").main
         main(**parse(main, argv[2:]))
-    elif argv[1:2] == ["classify"]:
+    elif word == "classify":
         classify = importlib.import_module("sslzoo.classify").Classify
-        classify(**parse(classify, argv[1:])).run()
-    elif argv[1:2] == ["serving-config"]:
+        classify(**parse(classify, rest)).run()
+    elif word == "serving-config":
         serving = importlib.import_module("sslzoo.serving")
-        serving.main(**parse(serving.main, argv[1:]))
+        serving.main(**parse(serving.main, rest))
     else:
         raise UserError(
-            f"expected 'sslzoo list', 'sslzoo classify [flags]', 'sslzoo serving-config [flags]' "
-            f"or 'sslzoo train NAME [flags]', where NAME is one of {', '.join(names)}. "
-            f"Received: {' '.join(['sslzoo', *argv[1:]])}"
+            f"expected list, classify, serving-config or train NAME, where NAME is one of "
+            f"{', '.join(names)}. Received: {' '.join(['sslzoo', *argv[1:]])}"
         )
+
+
+def _list(root: str = ""):
+    """Lists the encoders of a zoo: name, recipe, data, best linear probe, size.
+
+    Args:
+        root: the folder; empty means SSLZOO_ZOO, or exported/ of the checkout.
+    """
+    if root and not os.path.isdir(root):
+        raise UserError(f"--root: expected a folder. Received: {root}")
+    entries = importlib.import_module("sslzoo.zoo").list(root or None)
+    sys.stdout.write("".join(f"{entry}\n" for entry in entries) or "the zoo is empty\n")
 
 
 # === From a signature to flags ===

@@ -12,9 +12,9 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo import data, devices, encoders, export, probes, runtimes, training
-from sslzoo.errors import UserError
+from sslzoo.errors import UserError, writable_folder
 
-MAY_DIFFER = ("backup_minutes", "formats")  # flags that a resumed run may change
+MAY_DIFFER = ("backup_minutes", "formats", "probe_images")  # flags that a resumed run may change
 
 
 @dataclasses.dataclass
@@ -74,6 +74,9 @@ class Run:
         for name in ("epochs", "batch_size", "learning_rate", "backup_minutes"):
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name}: expected more than 0. Received: {getattr(self, name)}")
+        for name in ("seed", "probe_images", "resize"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name}: expected 0 or more. Received: {getattr(self, name)}")
         runtimes.check(self.formats)
         self.recipe, self.flags, self.started = recipe, flags, time.time()
         _claim(pathlib.Path(self.workdir), flags)
@@ -182,11 +185,11 @@ class Run:
         path = f"{self.workdir}/exported/{self.recipe}"
         size = pretext.crop or self.resize or 96
         card = self.card(scores)
-        export.save(pretext.encoder, path, card=card, image_size=size, formats=self.formats)
-        logging.info("exported to %s", path)
+        options = {"card": card, "image_size": size, "formats": self.formats}
+        logging.info("exported to %s", export.save(pretext.encoder, path, **options))
         if generator is not None:
-            export.save_generator(generator, f"{path}_generator", card=self.card(None))
-            logging.info("exported to %s_generator", path)
+            made = export.save_generator(generator, f"{path}_generator", card=self.card(None))
+            logging.info("exported to %s", made)
         return scores
 
     def labelled(self):
@@ -222,13 +225,17 @@ class Run:
         logging.info("linear probe of the encoder and of a random-init one ...")
         crop = pretext.crop
         few = min(self.probe_images, train.size)
-        scores = probes.linear(
-            pretext.encoder,
-            # In a shuffled order, because a folder lists its images class by class.
-            train.examples(seed=self.seed, crop=crop, stop=few),
-            test.examples(crop=crop, shuffle=False),
-            seed=self.seed,
-        )
+        try:
+            scores = probes.linear(
+                pretext.encoder,
+                # In a shuffled order, because a folder lists its images class by class.
+                train.examples(seed=self.seed, crop=crop, stop=few),
+                test.examples(crop=crop, shuffle=False),
+                seed=self.seed,
+            )
+        except UserError as error:  # what was trained is exported all the same
+            logging.warning("no linear probe: %s", error)
+            return None
         logging.info("\n%s", scores)
         return scores
 
@@ -245,10 +252,9 @@ class Run:
 
 
 def _claim(workdir, flags):
-    """Writes `flags.txt` in a new folder; in an old one, checks that the flags are the same."""
-    path = workdir / "flags.txt"
-    if not path.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
+    """Writes `flags.txt`; where something was trained, checks that they are the same."""
+    path = writable_folder(workdir) / "flags.txt"
+    if not path.exists() or not [*workdir.glob("checkpoints/*"), *workdir.glob("log.csv")]:
         lines = [f"--{name}={value}" for name, value in flags.items()]
         path.write_text("\n".join(lines) + "\n")
         return

@@ -22,7 +22,7 @@ def check(formats):
         if name not in FILES:
             raise UserError(f"--formats: expected some of {', '.join(FILES)}. Received: {name!r}")
         if name == "onnx" and not importlib.util.find_spec("tf2onnx"):
-            raise UserError("--formats=onnx: expected tf2onnx, pip install 'sslzoo[onnx]'")
+            raise UserError("--formats=onnx: expected tf2onnx, pip install -e '.[onnx]'")
 
 
 def write(encoder, folder, formats):

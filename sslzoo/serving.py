@@ -11,7 +11,7 @@ import pathlib
 from absl import logging
 
 from sslzoo import zoo
-from sslzoo.errors import UserError
+from sslzoo.errors import UserError, writable_folder
 
 MODEL = """  config {{
     name: {name}
@@ -40,6 +40,7 @@ def main(root: str = "", base_path: str = "", output: str = ""):
     output = pathlib.Path(output or folder / "models.config")
     base = pathlib.PurePosixPath(base_path or folder.resolve().as_posix())
     text = config({entry.name: str(base / entry.name) for entry in entries})
+    writable_folder(output.parent, "--output")
     aside = output.with_name(f".{output.name}.tmp")  # a server may be polling the file
     aside.write_text(text)
     os.replace(aside, output)

@@ -39,40 +39,48 @@ def pretrain(pretext, run, extra=(), table=None):
     progress = callbacks.Progress(step, per_epoch, run.epochs)
     if step:
         logging.info("resuming after step %d of %d", step, progress.total)
+    backup = callbacks.Backup(progress, store, run.backup_minutes)
     reporters = [
         *extra,
         callbacks.Guard(progress),
         callbacks.RestoreMetrics(progress, arrays),
         callbacks.Rows(progress, workdir / "log.csv"),
         callbacks.Pictures(progress, workdir, pretext.puzzles(_preview(pretext, run), PICTURED)),
-        callbacks.Backup(progress, store, run.backup_minutes),
+        backup,
     ]
-    while progress.step < progress.total:  # once; twice from inside an epoch; with a table each
-        epoch, done = divmod(progress.step, per_epoch)
-        last = epoch + 1 if done or table else run.epochs
-        examples = run.train_source.examples(
-            seed=run.seed,
-            crop=pretext.crop,
-            start=progress.step * run.batch_size,
-            stop=last * per_epoch * run.batch_size,
-            epoch_size=per_epoch * run.batch_size,
-            table=table(epoch) if table else None,
-        )
-        try:
-            pretext.fit(
-                pretext.puzzles(examples, run.batch_size),
-                initial_epoch=epoch,
-                epochs=last,
-                steps_per_epoch=per_epoch - done,
-                callbacks=reporters,
-                verbose=1 if sys.stdout.isatty() else 2,
-                shuffle=False,
-            )
-        except tf.errors.OpError:
-            if run.train_source.failure:
-                raise run.train_source.failure from None
-            raise
+    with backup.watching_for_interrupts():
+        while progress.step < progress.total:  # twice from inside an epoch; with a table for each
+            _fit(pretext, run, progress, reporters, table)
     store.save(pretext, progress.step)
+
+
+def _fit(pretext, run, progress, reporters, table):
+    """From where the run is to the end of it, or of the epoch where it must stop there."""
+    per_epoch = progress.per_epoch
+    epoch, done = divmod(progress.step, per_epoch)
+    last = epoch + 1 if done or table else run.epochs
+    examples = run.train_source.examples(
+        seed=run.seed,
+        crop=pretext.crop,
+        start=progress.step * run.batch_size,
+        stop=last * per_epoch * run.batch_size,
+        epoch_size=per_epoch * run.batch_size,
+        table=table(epoch) if table else None,
+    )
+    try:
+        pretext.fit(
+            pretext.puzzles(examples, run.batch_size),
+            initial_epoch=epoch,
+            epochs=last,
+            steps_per_epoch=per_epoch - done,
+            callbacks=reporters,
+            verbose=1 if sys.stdout.isatty() else 2,
+            shuffle=False,
+        )
+    except tf.errors.OpError:
+        if run.train_source.failure:
+            raise run.train_source.failure from None
+        raise
 
 
 @keras.saving.register_keras_serializable("sslzoo")

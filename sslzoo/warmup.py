@@ -2,7 +2,7 @@
 
 The first request to a signature pays for the optimisation of its graph. Serving looks for requests
 in `assets.extra/tf_serving_warmup_requests`, TFRecords of its own `PredictionLog`, whose protocol
-buffers come with `pip install 'sslzoo[serving]'`.
+buffers come with `pip install -e '.[serving]'`.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ def write(folder, name, image_size):
     nothing and says so: an export is whole without it, and its first requests are slow.
     """
     if not importlib.util.find_spec("tensorflow_serving"):
-        logging.info("no warm-up requests for TensorFlow Serving: pip install 'sslzoo[serving]'")
+        logging.info("no warm-up requests for TensorFlow Serving: pip install -e '.[serving]'")
         return
     path = pathlib.Path(folder, FILE)
     path.parent.mkdir(exist_ok=True)

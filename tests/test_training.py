@@ -66,6 +66,16 @@ def wait_for(process, folder, steps):
     raise AssertionError(f"no checkpoint of {steps} steps: {finish(process)}")
 
 
+def wait_for_row(process, folder):
+    """Until the first epoch is in the log."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        if (folder / "run/log.csv").exists():
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"no epoch: {finish(process)}")
+
+
 def final(folder):
     return checkpoints.Checkpoints(folder / "run/checkpoints").load()
 
@@ -139,14 +149,17 @@ def test_other_flags_are_refused_in_one_line(runs):
     assert "Traceback" not in "".join(errors)
 
 
-def test_ctrl_c_says_that_the_same_command_resumes(runs):
+def test_ctrl_c_saves_the_step_and_says_that_the_same_command_goes_on(runs):
     root, _ = runs
-    process = start(root / "interrupted", epochs=300)
-    wait_for(process, root / "interrupted", 1)
+    process = start(root / "interrupted", epochs=300, backup_minutes=60)
+    wait_for_row(process, root / "interrupted")
     os.kill(process.pid, signal.SIGINT)
     code, errors = finish(process)
     assert code == 130
-    assert errors[-1] == "interrupted; the same command resumes"
+    assert errors[-1] == "interrupted"
+    step = int(final(root / "interrupted")["step"])
+    assert step >= 9
+    assert f"step {step} is saved; the same command goes on" in errors
 
 
 # === In this process ===
@@ -256,3 +269,31 @@ def test_warm_up_rises_to_the_schedule_and_is_saved_with_it():
     again = keras.saving.deserialize_keras_object(config)
     assert float(again(4)) == pytest.approx(float(warm(4)))
     assert float(warm(4)) < 0.0501
+
+
+def test_a_probe_that_cannot_be_made_does_not_cost_the_export(tmp_path, logged):
+    run = run_of(tmp_path)
+    x = np.load(tmp_path / "x.npz")["x_train"]
+    np.savez(tmp_path / "x.npz", x_train=x, x_test=x[:4], y_train=np.zeros(64, int), y_test=[0] * 4)
+    assert run.finish(compiled(run)) is None
+    assert any("no linear probe" in line for line in logged)
+    assert (tmp_path / "run/exported/toy/1/saved_model.pb").is_file()
+
+
+def test_flags_may_change_as_long_as_nothing_was_trained(tmp_path):
+    Run(workdir=str(tmp_path / "run")).start("toy", {"crop": "3"})
+    Run(workdir=str(tmp_path / "run")).start("toy", {"crop": "30"})
+    assert (tmp_path / "run/flags.txt").read_text() == "--crop=30\n"
+
+
+@pytest.mark.parametrize("name", ["seed", "probe_images", "resize"])
+def test_negative_numbers_are_refused_at_once(name, tmp_path):
+    with pytest.raises(UserError, match=f"--{name}: expected 0 or more. Received: -1"):
+        Run(**{name: -1}, workdir=str(tmp_path / "run")).start("toy", {})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_is_no_workdir(tmp_path):
+    (tmp_path / "run").write_text("not a folder")
+    with pytest.raises(UserError, match=r"--workdir: expected a folder .* Received: .*run"):
+        Run(workdir=str(tmp_path / "run")).start("toy", {})

@@ -1,4 +1,4 @@
-"""Asks a TensorFlow Serving about image files over gRPC; pip install 'sslzoo[serving]'.
+"""Asks a TensorFlow Serving about image files over gRPC; pip install -e '.[serving]'.
 
     python tools/grpc_client.py --model=rotation photo.jpg other.png
     python tools/grpc_client.py --model=flowers --signature=classify_bytes photo.jpg
@@ -9,6 +9,7 @@ same request goes to `embed`, `features` or `classify`.
 
 import argparse
 import pathlib
+import sys
 
 import grpc
 import tensorflow as tf
@@ -42,9 +43,15 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--signature", default="embed_bytes")
     options = parser.parse_args()
-    files = [file.read_bytes() for file in options.files]
-    message = request(options.model, options.signature, image_bytes=files)
-    for name, rows in predict(options.server, message).items():
+    try:
+        files = [file.read_bytes() for file in options.files]
+        message = request(options.model, options.signature, image_bytes=files)
+        answer = predict(options.server, message)
+    except OSError as error:
+        sys.exit(f"error: {error}")
+    except grpc.RpcError as error:
+        sys.exit(f"error: {options.server}: {error.code().name}: {error.details()}")
+    for name, rows in answer.items():
         for file, row in zip(options.files, rows, strict=True):
             print(file, name, row)
 

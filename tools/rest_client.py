@@ -10,6 +10,7 @@ import argparse
 import base64
 import json
 import pathlib
+import sys
 import urllib.error
 import urllib.request
 
@@ -42,8 +43,12 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--signature", default="embed_bytes")
     options = parser.parse_args()
-    files = [file.read_bytes() for file in options.files]
-    for answer in predict(options.server, options.model, files, options.signature):
+    try:
+        files = [file.read_bytes() for file in options.files]
+        answers = predict(options.server, options.model, files, options.signature)
+    except (OSError, RuntimeError) as error:  # no such file, no server, the server's own words
+        sys.exit(f"error: http://{options.server}: {error}")
+    for answer in answers:
         print(json.dumps(answer))
 
 
