@@ -25,7 +25,7 @@ class Run:
         dataset: the images: photos (built in), a folder, a .npz file, or tfds:NAME.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         resize: shorter side of the images after resizing, in pixels; 0 leaves them as they are.
-        encoder: name of the encoder: small, alexnet, nin, resnet18, ..., or any of
+        encoder: name of the encoder: small, mini, alexnet, nin, resnet18, ..., or any of
             keras.applications.
         epochs: passes over the images.
         batch_size: images per step, over all devices.
