@@ -15,6 +15,8 @@ from absl import logging
 from sslzoo import checkpoints, images
 from sslzoo.errors import UserError
 
+FEW = 10  # steps that say nothing yet
+
 
 class Progress:
     """Where the run is; shared by the callbacks."""
@@ -54,7 +56,8 @@ class Guard(keras.callbacks.Callback):
         if before is not None and step > self.tenth // 2:
             self.recent.append(self.total - before)
         chance = self.model.chance_loss
-        if step == self.tenth and self.recent and np.mean(self.recent) > 0.99 * chance:
+        known = step == self.tenth >= FEW and self.recent
+        if known and np.mean(self.recent) > 0.99 * chance:
             logging.warning(
                 "after a tenth of the run the loss is %.4f, still at chance (%.4f): nothing is "
                 "learned yet; if the next epochs do not change it, try another --learning_rate",

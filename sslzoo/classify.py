@@ -109,7 +109,6 @@ class Classify:
                 f"--encoder: expected a name in the zoo ({names}), an exported folder, or an "
                 "encoder.keras. Received: ''"
             )
-        writable_folder(pathlib.Path(self.workdir))
         encoder, _ = self.given
         if self.size < 1:
             raise UserError(
@@ -121,6 +120,7 @@ class Classify:
         if self.stage and self.stage not in names:
             raise UserError(f"--stage: expected one of {', '.join(names)}. Received: {self.stage}")
         _ = self.sources
+        writable_folder(pathlib.Path(self.workdir))
 
     # === Work ===
 
@@ -170,7 +170,9 @@ class Classify:
 def _open(spec):
     """The encoder that --encoder names, and what its card says of its making."""
     path = pathlib.Path(spec).expanduser()
-    if spec.endswith(".keras"):
+    if path.name == "encoder.keras" and (path.parent / "card.json").is_file():
+        path = path.parent
+    elif spec.endswith(".keras"):
         try:
             return keras.saving.load_model(path, compile=False, safe_mode=True), {}
         except Exception as error:  # of whatever kind: Keras, zip and HDF5 have many

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import shutil
 import subprocess
 import sys
 
@@ -212,6 +213,8 @@ def test_flips_are_a_matter_of_the_flag(data, flip, expected, monkeypatch):
         ({"encoder": "wolf"}, "No such encoder.*Received: 'wolf'"),
         ({"encoder": "../lion"}, "one folder name.*Received: '../lion'"),
         ({"dataset": "/not/there"}, "--dataset"),
+        ({"encoder": ""}, "--encoder: expected a name.*Received: ''"),
+        ({"workdir": "/dev/null"}, "--workdir: expected a folder.*Received: /dev/null"),
     ],
 )
 def test_wrong_flags_are_refused_before_the_work(animals, data, flags, words, tmp_path):
@@ -222,9 +225,11 @@ def test_wrong_flags_are_refused_before_the_work(animals, data, flags, words, tm
 
 
 def test_a_bare_encoder_file_needs_a_size_and_holds_no_code(animals, data, tmp_path):
-    bare = Classify(encoder=str(animals / "lion" / "encoder.keras"), dataset=data)
+    beside_its_card = Classify(encoder=str(animals / "lion" / "encoder.keras"), dataset=data)
+    assert beside_its_card.size == Classify(encoder=str(animals / "lion"), dataset=data).size
+    shutil.copy(animals / "lion" / "encoder.keras", tmp_path / "bare.keras")
     with pytest.raises(UserError, match="--image_size"):
-        bare.run()
+        Classify(encoder=str(tmp_path / "bare.keras"), dataset=data).run()
     inputs = keras.Input((None, None, 3))
     keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs)).save(tmp_path / "code.keras")
     (tmp_path / "cut.keras").write_bytes(b"PK\x03\x04")

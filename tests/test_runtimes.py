@@ -40,7 +40,7 @@ def litert(file):
 
 def onnx_runtime(file):
     """images -> embedding."""
-    onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'sslzoo[onnx]'")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="pip install -e '.[onnx]'")
     session = onnxruntime.InferenceSession(str(file))
     return lambda x: session.run(["embedding"], {"images": x})[0]
 
@@ -52,7 +52,7 @@ LOADERS = {"litert": litert, "onnx": onnx_runtime}
 @pytest.mark.parametrize("kind", LOADERS)
 def test_other_runtimes_answer_the_same_for_any_batch_and_size(kind, name, tmp_path):
     if kind == "onnx":
-        pytest.importorskip("tf2onnx", reason="pip install 'sslzoo[onnx]'")
+        pytest.importorskip("tf2onnx", reason="pip install -e '.[onnx]'")
     encoder = encoders.get(name, **KINDS[name])
     for weight in encoder.weights:
         if len(weight.shape) == 1:
@@ -75,8 +75,8 @@ def test_unknown_formats_and_missing_converters_are_named_before_the_run(tmp_pat
         run.start("test", {})
     monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None)
     run.formats = ("onnx",)
-    with pytest.raises(UserError, match=r"sslzoo\[onnx\]"):
+    with pytest.raises(UserError, match=r"-e '.\[onnx\]'"):
         run.start("test", {})
-    with pytest.raises(UserError, match=r"sslzoo\[onnx\]"):
+    with pytest.raises(UserError, match=r"-e '.\[onnx\]'"):
         export.save(keras.Model(), tmp_path / "zoo", formats=("onnx",))
     assert list(tmp_path.iterdir()) == []

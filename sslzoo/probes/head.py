@@ -10,6 +10,7 @@ import dataclasses
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from sslzoo import encoders
 from sslzoo.errors import UserError
@@ -68,7 +69,10 @@ def fit_head(encoder, train, classes, *, stage="", seed=0) -> Head:
     train = dataset(train, "train")
     x, y = features(encoder, train, FEATURES, BATCH)
     _check_labels(y, classes)
-    planes = {name: _plane(x[name], y, seed) for name in ([stage] if stage else names)}
+    planes = {}
+    for name in [stage] if stage else names:
+        planes[name] = _plane(x[name], y, seed)
+        logging.info("%s: %.1f%% of the training labels held out", name, 100 * planes[name][0])
     best = max(planes, key=lambda name: planes[name][0])
     shape = tuple(train.element_spec["image"].shape)
     body = keras.Model(encoder.input, encoder.get_layer(best).output)
