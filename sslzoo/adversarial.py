@@ -17,7 +17,7 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo.errors import UserError
-from sslzoo.pretext import Pretext
+from sslzoo.pretext import Pretext, replica_count
 
 GANS = ("bce", "lsgan", "wgan-gp")
 PENALTY = 10.0  # of wgan-gp
@@ -115,7 +115,7 @@ class TwoPlayer(Pretext):
             shown = self.shown(x, y, y_pred)
             verdicts = [self.discriminator(part, training=training) for part in shown]
             loss += self.adversarial * self.losses(*verdicts)[1]
-        return loss / _replicas()
+        return loss / replica_count()
 
     # === Training ===
 
@@ -164,7 +164,7 @@ class TwoPlayer(Pretext):
             d_loss, g_loss = self.losses(*verdicts)
             d_loss += self.penalty(real, fake, share)
             loss = self.content_loss(x, y, y_pred, sample_weight) + self.adversarial * g_loss
-            scaled = [d_loss / _replicas(), loss / _replicas()]
+            scaled = [d_loss / replica_count(), loss / replica_count()]
         gradients = [discriminator_tape.gradient(scaled[0], self.discriminator_variables), []]
         if both:
             gradients[1] = tape.gradient(scaled[1], self.generator_variables)
@@ -232,10 +232,6 @@ class Balance(keras.callbacks.Callback):
 def _part(tensors, i, n):
     """Every n-th row from the i-th on, of all tensors; None is None."""
     return None if tensors is None else tf.nest.map_structure(lambda t: t[i::n], tensors)
-
-
-def _replicas():
-    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def check(adversarial, gan, critic_steps):

@@ -100,7 +100,7 @@ class Pretext(keras.Model):
         loss, y_pred, gradients = self.jit(self.forward_backward)(x, y, sample_weight)
         self.apply_gradients(gradients)
         self.after_step(y, y_pred)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        replicas = replica_count()
         self._loss_tracker.update_state(
             loss * replicas, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0]
         )
@@ -131,3 +131,8 @@ class Pretext(keras.Model):
         """Rebuilds the model; the encoder is deserialised first."""
         encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
         return cls(**{**config, "encoder": encoder})
+
+
+def replica_count():
+    """By how many a loss of one replica is divided, so that the sum over them is the batch's."""
+    return tf.distribute.get_strategy().num_replicas_in_sync

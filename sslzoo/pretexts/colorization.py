@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from sslzoo import images, lab
 from sslzoo.errors import UserError
-from sslzoo.pretext import Pretext
+from sslzoo.pretext import Pretext, replica_count
 
 AB_SCALE = 110.0  # puzzles and the baseline hold a and b in this unit: about -1 to 1
 
@@ -105,8 +105,7 @@ class Colorization(Pretext):
             losses = tf.nn.softmax_cross_entropy_with_logits(target, y_pred)
             losses *= tf.gather(self.class_weights, tf.argmax(target, -1))
         losses *= tf.cast(lab.is_colorful(y * AB_SCALE), losses.dtype)[:, None, None]  # (B, h, w)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return tf.reduce_mean(losses) / replicas
+        return tf.reduce_mean(losses) / replica_count()
 
     def picture(self, x, y, y_pred=None):
         """The grey image, the network's colours, and the true ones, as coarse as its own."""

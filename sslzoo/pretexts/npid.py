@@ -11,6 +11,7 @@ import tensorflow as tf
 from sslzoo import images
 from sslzoo.errors import UserError
 from sslzoo.memory import MemoryPretext
+from sslzoo.pretext import replica_count
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -100,8 +101,7 @@ class Npid(MemoryPretext):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean over the images (), divided by the number of replicas."""
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return tf.reduce_mean(self.contrast(y_pred, y)) / replicas
+        return tf.reduce_mean(self.contrast(y_pred, y)) / replica_count()
 
     def picture(self, x, y, y_pred=None):
         """The view, its row of the bank, and the embedding, numbers as shades of grey."""

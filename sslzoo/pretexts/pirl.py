@@ -13,6 +13,7 @@ from sslzoo import images, permutations
 from sslzoo.errors import UserError
 from sslzoo.layers import FoldedTimeDistributed
 from sslzoo.memory import MemoryPretext
+from sslzoo.pretext import replica_count
 from sslzoo.pretexts import jigsaw
 
 TASKS = ("jigsaw", "rotation", "jigsaw+rotation")
@@ -174,7 +175,7 @@ class Pirl(MemoryPretext):
         """Mean over the images (), divided by the number of replicas."""
         image, other = (self.contrast(embedding, y) for embedding in y_pred)
         loss = self.weight * other + (1 - self.weight) * image
-        return tf.reduce_mean(loss) / tf.distribute.get_strategy().num_replicas_in_sync
+        return tf.reduce_mean(loss) / replica_count()
 
     def embed(self, pixels):
         """Whole images (B, H, W, 3) in [0, 1] -> f of them (B, dims), without augmentation."""
