@@ -6,6 +6,7 @@ The losses, for `real` and `fake`, the discriminator's answers D (B, 1):
 |---------|------------------------------------------------|-----------------|------------------|
 | bce     | -log s(real) - log(1 - s(fake)), s the sigmoid | -log s(fake)    | arXiv:1406.2661  |
 | lsgan   | ((real - 1)^2 + fake^2) / 2                    | (fake - 1)^2 / 2 | arXiv:1611.04076 |
+| wgan    | fake - real, weights in [-0.01, 0.01]          | -fake           | arXiv:1701.07875 |
 | wgan-gp | fake - real + 10 (slope - 1)^2                 | -fake           | arXiv:1704.00028 |
 
 The generator's loss under bce is the non-saturating one. `slope` is the norm of D's gradient at a
@@ -19,8 +20,9 @@ from absl import logging
 from sslzoo.errors import UserError
 from sslzoo.pretext import Pretext, replica_count
 
-GANS = ("bce", "lsgan", "wgan-gp")
+GANS = ("bce", "lsgan", "wgan", "wgan-gp")
 PENALTY = 10.0  # of wgan-gp
+CLIP = 0.01  # of wgan
 WON = 0.99  # a discriminator that is right this often, on both sides, teaches the generator nothing
 PATIENCE = 3  # epochs of that before the log says so
 
@@ -38,7 +40,7 @@ class TwoPlayer(Pretext):
     Args:
         discriminator: keras.Model, what `shown` gives -> (B, 1); None for no second player.
         adversarial: weight of the generator's loss against the discriminator.
-        gan: `"bce"`, `"lsgan"` or `"wgan-gp"`.
+        gan: `"bce"`, `"lsgan"`, `"wgan"` or `"wgan-gp"`.
         critic_steps: discriminator's steps for one of the generator's.
 
     Raises:
@@ -63,6 +65,9 @@ class TwoPlayer(Pretext):
         self.gan = gan
         self.critic_steps = critic_steps
         if discriminator:
+            for v in self.discriminator_variables if gan == "wgan" else []:
+                v.constraint = Clip()  # applied by its optimizer, after each step
+                v.assign(v.constraint(v))
             self.scores = [keras.metrics.Mean(name=name) for name in ("g_loss", "d_loss")]
             self.scores += [keras.metrics.Mean(name=name) for name in ("d_real", "d_fake")]
 
@@ -149,7 +154,8 @@ class TwoPlayer(Pretext):
 
     def fit(self, *args, callbacks=None, **kwargs):
         """`keras.Model.fit`, with an eye on the balance of the players."""
-        watch = [Balance()] if self.discriminator and self.gan != "wgan-gp" else []
+        even = self.gan in ("bce", "lsgan")  # the critics of the others are meant to win
+        watch = [Balance()] if self.discriminator and even else []
         return super().fit(*args, callbacks=[*(callbacks or []), *watch], **kwargs)
 
     def play(self, x, y, sample_weight, share, both):
@@ -182,11 +188,11 @@ class TwoPlayer(Pretext):
     def accuracies(self, real, fake):
         """Shares of real and of fake examples that D takes for what they are.
 
-        The border is 0 for bce and 1/2 for lsgan; for wgan-gp, which has none, midway between the
-        means.
+        The border is 0 for bce and 1/2 for lsgan; for the others, which have none, midway between
+        the means, of a replica's part.
         """
         middle = (tf.reduce_mean(real) + tf.reduce_mean(fake)) / 2
-        border = {"bce": 0.0, "lsgan": 0.5, "wgan-gp": middle}[self.gan]
+        border = {"bce": 0.0, "lsgan": 0.5}.get(self.gan, middle)
         right = [real > border, fake < border]
         return [tf.reduce_mean(tf.cast(part, tf.float32)) for part in right]
 
@@ -206,6 +212,14 @@ class TwoPlayer(Pretext):
         self.optimizer.apply(gradients[1], self.generator_variables)
         self._loss_tracker.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(data)[0])[0])
         return self.compute_metrics(*part[:2], y_pred, part[2])
+
+
+class Clip(keras.constraints.Constraint):
+    """Keeps weights in [-0.01, 0.01], so that the critic's slope is bounded."""
+
+    def __call__(self, value):
+        """Any shape -> the same, clipped."""
+        return keras.ops.clip(value, -CLIP, CLIP)
 
 
 class Balance(keras.callbacks.Callback):

@@ -123,9 +123,15 @@ class Run:
         with self.strategy.scope():
             yield
 
-    def new_encoder(self):
-        """A freshly initialised encoder."""
-        return encoders.get(self.encoder)
+    def new_encoder(self, **own):
+        """A freshly initialised encoder; `own` are functions by name that make a recipe's own."""
+        if self.encoder in own:
+            return own[self.encoder]()
+        try:
+            return encoders.get(self.encoder)
+        except UserError as error:
+            also = f" (This recipe has {', '.join(own)}, too.)" if own else ""
+            raise UserError(f"--encoder: {error}{also}") from None
 
     @property
     def jit_compile(self):
@@ -150,14 +156,9 @@ class Run:
         The papers add L2 to the gradient, where momentum multiplies it by 1 / (1 - momentum);
         Keras' decay acts on the weights alone, so it gets that factor here.
         """
-        optimizer = keras.optimizers.SGD(
-            self.learning_rate_schedule(),
-            momentum=momentum,
-            nesterov=nesterov,
-            weight_decay=self.weight_decay / (1 - momentum) or None,
-        )
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        return optimizer
+        decay = self.weight_decay / (1 - momentum)
+        settings = {"momentum": momentum, "nesterov": nesterov}
+        return _sparing(keras.optimizers.SGD, self.learning_rate_schedule(), decay, settings)
 
     def adam(self, beta_1=0.9, beta_2=0.999, learning_rate=None):
         """Adam with the flags' schedule and weight decay.
@@ -165,14 +166,9 @@ class Run:
         The decay acts on the weights alone (arXiv:1711.05101), where the papers add L2 to the
         gradient, which Adam then divides by its own scale.
         """
-        optimizer = keras.optimizers.Adam(
-            self.learning_rate_schedule(learning_rate),
-            beta_1=beta_1,
-            beta_2=beta_2,
-            weight_decay=self.weight_decay or None,
-        )
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        return optimizer
+        schedule = self.learning_rate_schedule(learning_rate)
+        settings = {"beta_1": beta_1, "beta_2": beta_2}
+        return _sparing(keras.optimizers.Adam, schedule, self.weight_decay, settings)
 
     # === What comes out ===
 
@@ -249,6 +245,13 @@ class Run:
             "minutes": round((time.time() - self.started) / 60, 1),
             "scores": scores.rows if scores else None,
         }
+
+
+def _sparing(optimizer, learning_rate, decay, settings):
+    """A new optimizer of that class whose weight decay spares all but the kernels."""
+    made = optimizer(learning_rate, weight_decay=decay or None, **settings)
+    made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return made
 
 
 def _claim(workdir, flags):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
 
-from sslzoo import encoders, images
+from sslzoo import adversarial, encoders, images
 from sslzoo.errors import UserError
 from sslzoo.pretexts.bigan import BiGAN, dense_encoder
 
@@ -59,7 +59,7 @@ def test_who_learns_from_which_loss():
 # === 3. The swap ===
 
 
-@pytest.mark.parametrize("gan", ["bce", "lsgan", "wgan-gp"])
+@pytest.mark.parametrize("gan", adversarial.GANS)
 def test_exchanging_pairs_and_labels_exchanges_the_losses(gan):
     pretext = small(gan=gan)
     real, fake = np.random.default_rng(0).normal(size=(2, 8, 1)).astype(np.float32)

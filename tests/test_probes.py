@@ -68,6 +68,18 @@ def test_separates_what_a_stage_exposes_and_not_what_it_lost(scores):
     assert second["random_accuracy"] > 0.8  # the twin's stage2 is not zeros
 
 
+def test_neighbours_vote_on_what_a_stage_exposes(encoder, scores):
+    images, labels = coloured(120, 0)
+    other, truth = coloured(80, 1)
+    colours = [x.mean((1, 2)) for x in (images, other)]  # stage1 holds them, and a ReLU of nothing
+    expected = probes.knn(colours[0], labels, colours[1], truth)
+    first, second = scores.rows
+    assert first["knn"] == pytest.approx(expected, abs=0.03)
+    assert first["knn"] > 0.97
+    assert second["knn"] < 0.55
+    assert 0 <= first["random_knn"] <= 1
+
+
 def test_prints_a_table_and_goes_into_a_card(scores):
     text = str(scores)
     assert "random init" in text

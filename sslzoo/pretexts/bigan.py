@@ -31,7 +31,7 @@ class BiGAN(TwoPlayer):
         codes: numbers in a code, each in (-1, 1).
         network: of generator and discriminator: `"conv"`, or `"dense"`, which knows no space.
         width: channels of the discriminator's first convolution, or of all dense layers.
-        gan: `"bce"`, `"lsgan"` or `"wgan-gp"`.
+        gan: `"bce"`, `"lsgan"`, `"wgan"` or `"wgan-gp"`.
         critic_steps: discriminator's steps for one of the others'.
         batch_norm: in generator and discriminator; never in the latter for wgan-gp.
 

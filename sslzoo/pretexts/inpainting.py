@@ -47,7 +47,7 @@ class Inpainting(TwoPlayer):
         loss: `"l2"` or `"l1"`.
         adversarial: weight of the adversarial loss (the paper: 0.001); the reconstruction has the
             rest of 1. 0 for no discriminator, as the paper has it with AlexNet.
-        gan: `"bce"`, `"lsgan"` or `"wgan-gp"`.
+        gan: `"bce"`, `"lsgan"`, `"wgan"` or `"wgan-gp"`.
         critic_steps: discriminator's steps for one of the generator's.
         discriminator_width: channels of its first convolution.
         batch_norm: in decoder and discriminator; never in that of wgan-gp, whose penalty is for

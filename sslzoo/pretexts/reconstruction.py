@@ -36,7 +36,7 @@ class Reconstruction(TwoPlayer):
         center: side of the part that is shown, as a share of the whole.
         arm: `"baseline"`, adversarial loss alone; `"l1"`, plus the mean absolute error of the whole
             image; `"scale_bias"`, adversarial loss on the composed image.
-        gan: `"bce"` (the document), `"lsgan"` or `"wgan-gp"` (its future work).
+        gan: `"bce"` (the document), `"lsgan"`, or `"wgan"` or `"wgan-gp"` (its future work).
         critic_steps: discriminator's steps for one of the generator's.
         discriminator_width: channels of its first convolution.
         batch_norm: in decoder and discriminator; never in that of wgan-gp.

@@ -29,8 +29,9 @@ class Superres(TwoPlayer):
     VGG learned them from ImageNet's labels, so that is no longer self-supervised, and off by
     default.
 
-    Departures from the paper: pixel shuffles start without checkerboard (arXiv:1707.02937); VGG's
-    distance is a mean over the channels too; VGG22 comes without total variation.
+    Departures from the paper: pixel shuffles start without checkerboard (arXiv:1707.02937), all
+    residual branches of `srresnet` from nothing; VGG's distance is a mean over the channels too;
+    VGG22 comes without total variation.
 
     Args:
         encoder: (B, H, W, 3) in [0, 1] -> (B, h, w, C).
@@ -39,7 +40,7 @@ class Superres(TwoPlayer):
         content: `"mse"`, or `"vgg22"` or `"vgg54"` for features of VGG19.
         vgg_weights: of VGG19 without its top: a file, or `"imagenet"` for Keras' download.
         adversarial: weight of the adversarial loss (SRGAN: 0.001); 0 for no discriminator.
-        gan: `"bce"`, `"lsgan"` or `"wgan-gp"`.
+        gan: `"bce"`, `"lsgan"`, `"wgan"` or `"wgan-gp"`.
         critic_steps: discriminator's steps for one of the generator's.
         discriminator_width: channels of its first convolution.
         batch_norm: in the discriminator; never in that of wgan-gp.

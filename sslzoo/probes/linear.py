@@ -6,6 +6,9 @@ problem (scikit-learn's multinomial logistic regression with an L2 penalty) is s
 each image, so that the number depends on no learning rate. Features are pooled to at most 9,600
 dimensions by the *average* (as DeepCluster and Goyal; Asano and RotNet take the maximum): it is
 linear, so the plane over the pooled map is still a plane over the stage.
+
+Beside it stands the vote of the nearest training images (`knn`), which fits nothing: cosines of a
+stage averaged over space.
 """
 
 import dataclasses
@@ -17,6 +20,7 @@ from absl import logging
 
 from sslzoo import encoders
 from sslzoo.errors import UserError
+from sslzoo.probes.knn import knn
 
 # The penalty is |w|^2 / 2C against the *sum* of the losses, as scikit-learn has it. Features are
 # standardised, so a plane's reach grows with their number: the path is C x dims. On CIFAR-10 and
@@ -29,7 +33,7 @@ TOLERANCE = 1e-2
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Rows of a linear probe: plain dicts with stage, dims, accuracy, C and the random twin's."""
+    """Rows of a linear probe: dicts of stage, dims, accuracy, C, knn and the twin's `random_`."""
 
     rows: list
     train_labels: int
@@ -44,13 +48,15 @@ class Scores:
         return max(self.rows, key=lambda row: row["accuracy"])
 
     def __str__(self):
-        lines = ["stage      dims  accuracy  random init         C"]
+        lines = ["stage      dims  accuracy  random init         C     kNN  random init"]
         for row in self.rows:
-            random = row.get("random_accuracy")
-            random = "          -" if random is None else f"{random:11.2%}"
+            random, random_knn = (
+                f"{row[name]:11.2%}" if name in row else "          -"
+                for name in ("random_accuracy", "random_knn")
+            )
             mark = "  <- best" if row is self.best else ""
-            start = f"{row['stage']:<8} {row['dims']:6d} {row['accuracy']:9.2%} "
-            lines.append(f"{start} {random} {row['C']:9.2g}{mark}")
+            start = f"{row['stage']:<8} {row['dims']:6d} {row['accuracy']:9.2%}  {random}"
+            lines.append(f"{start} {row['C']:9.2g} {row['knn']:7.2%}  {random_knn}{mark}")
         lines.append(
             f"linear probe: {self.train_labels:,} train and {self.test_labels:,} test labels, "
             f"{self.classes} classes, chance {self.chance:.2%}, seed {self.seed}"
@@ -76,9 +82,13 @@ def linear(
         x, y = features(model, train, max_features, batch_size)
         x_test, y_test = features(model, test, max_features, batch_size)
         _check_labels(y, y_test)
-        fits.append({s: _fit(s, x.pop(s), y, x_test.pop(s), y_test, seed) for s in [*x]})
+        fits.append({})
+        for stage in [*x]:
+            part = x.pop(stage), y, x_test.pop(stage), y_test
+            vote = _vote(*part, channels=encoder.get_layer(stage).output.shape[-1])
+            fits[-1][stage] = _fit(stage, *part, seed) | {"knn": vote}
     rows = [
-        row | {f"random_{k}": twin[k] for twin in others for k in ("accuracy", "C")}
+        row | {f"random_{k}": twin[k] for twin in others for k in ("accuracy", "C", "knn")}
         for row, *others in zip(*(fit.values() for fit in fits), strict=True)
     ]
     classes, counts = np.unique(y, return_counts=True)
@@ -166,6 +176,12 @@ def _check_labels(y, y_test):
             f"A probe needs a training label per class at least. Received: {len(y)} labels "
             f"for {len(classes)} classes"
         )
+
+
+def _vote(x, y, x_test, y_test, channels):
+    """`knn` of the stage's cells (N, g * g * C), averaged."""
+    x, x_test = (part.reshape(len(part), -1, channels).mean(1) for part in (x, x_test))
+    return knn(x, y, x_test, y_test)
 
 
 def _fit(stage, x, y, x_test, y_test, seed):

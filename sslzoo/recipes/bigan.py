@@ -40,13 +40,13 @@ def main(
         codes: numbers in a code.
         network: conv, or dense (with --encoder=dense the paper's nets for MNIST).
         width: channels of the discriminator's first convolution, or of all dense layers.
-        gan: bce, lsgan or wgan-gp.
+        gan: bce, lsgan, wgan or wgan-gp.
         critic_steps: discriminator's steps for one of the others', each on its part of a batch.
         batch_norm: in generator and discriminator.
         beta_1: of both Adams; the paper's 0.5.
     """
     with run.scope():
-        encoder = dense_encoder(crop, width) if run.encoder == "dense" else run.new_encoder()
+        encoder = run.new_encoder(dense=lambda: dense_encoder(crop, width))
         pretext = BiGAN(
             encoder,
             crop=crop,

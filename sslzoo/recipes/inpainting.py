@@ -44,7 +44,7 @@ def main(
         width: channels of the decoder before its first up-convolution.
         loss: l2 or l1.
         adversarial: weight of the adversarial loss; 0 for reconstruction only.
-        gan: bce, lsgan or wgan-gp.
+        gan: bce, lsgan, wgan or wgan-gp.
         critic_steps: discriminator's steps for one of the generator's, each on its part of a batch.
         discriminator_width: channels of its first convolution.
         discriminator_learning_rate: the highest; a tenth of the generator's in the authors' code.
@@ -52,7 +52,7 @@ def main(
         beta_1: of both Adams; the authors' 0.5.
     """
     with run.scope():
-        encoder = context_encoder() if run.encoder == "context_encoder" else run.new_encoder()
+        encoder = run.new_encoder(context_encoder=context_encoder)
         pretext = Inpainting(
             encoder,
             crop=crop,

@@ -36,7 +36,7 @@ def main(
         crop: side of the square image in pixels (the document: 80).
         center: side of the part that is shown, as a share of the whole.
         arm: baseline, l1 (plus the error of the image) or scale_bias (the true middle put in).
-        gan: bce, lsgan or wgan-gp.
+        gan: bce, lsgan, wgan or wgan-gp.
         critic_steps: discriminator's steps for one of the generator's, each on its part of a batch.
         discriminator_width: channels of its first convolution.
         discriminator_learning_rate: the highest.
@@ -44,7 +44,7 @@ def main(
         beta_1: of both Adams; DCGAN's 0.5, since the document does not say.
     """
     with run.scope():
-        encoder = reconstructor() if run.encoder == "reconstructor" else run.new_encoder()
+        encoder = run.new_encoder(reconstructor=reconstructor)
         pretext = Reconstruction(
             encoder,
             crop=crop,

@@ -52,14 +52,14 @@ def main(
             0 for none.
         gan_learning_rate: of both players then; a tenth of it in the second half.
         adversarial: weight of SRGAN's adversarial loss.
-        gan: bce, lsgan or wgan-gp.
+        gan: bce, lsgan, wgan or wgan-gp.
         critic_steps: discriminator's steps for one of the generator's, each on its part of a batch.
         discriminator_width: channels of its first convolution.
         scored_images: held-back images, whole, on which PSNR and SSIM are measured.
     """
     settings = {"crop": crop, "scale": scale, "content": content, "vgg_weights": vgg_weights}
     with run.scope():
-        encoder = srresnet(blocks, width) if run.encoder == "srresnet" else run.new_encoder()
+        encoder = run.new_encoder(srresnet=lambda: srresnet(blocks, width))
         pretext = Superres(encoder, **settings)
         pretext.compile(run.adam(), jit_compile=run.jit_compile)
     training.pretrain(pretext, run)
