@@ -146,8 +146,10 @@ def _list(root: str = ""):
     """
     if root and not os.path.isdir(root):
         raise UserError(f"--root: expected a folder. Received: {root}")
-    entries = importlib.import_module("sslzoo.zoo").list(root or None)
-    sys.stdout.write("".join(f"{entry}\n" for entry in entries) or "the zoo is empty\n")
+    zoo = importlib.import_module("sslzoo.zoo")
+    entries = zoo.list(root or None)
+    lines = [zoo.HEADER, *map(str, entries)] if entries else ["the zoo is empty"]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 # === From a signature to flags ===

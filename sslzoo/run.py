@@ -130,8 +130,8 @@ class Run:
         try:
             return encoders.get(self.encoder)
         except UserError as error:
-            also = f" (This recipe has {', '.join(own)}, too.)" if own else ""
-            raise UserError(f"--encoder: {error}{also}") from None
+            besides = "".join(f"{name} is this recipe's own. " for name in own)
+            raise UserError(f"--encoder: {besides}{error}") from None
 
     @property
     def jit_compile(self):

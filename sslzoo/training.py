@@ -59,6 +59,10 @@ def _fit(pretext, run, progress, reporters, table):
     per_epoch = progress.per_epoch
     epoch, done = divmod(progress.step, per_epoch)
     last = epoch + 1 if done or table else run.epochs
+
+    def stop(epoch, logs):
+        pretext.stop_training = epoch + 1 == last
+
     examples = run.train_source.examples(
         seed=run.seed,
         crop=pretext.crop,
@@ -71,9 +75,9 @@ def _fit(pretext, run, progress, reporters, table):
         pretext.fit(
             pretext.puzzles(examples, run.batch_size),
             initial_epoch=epoch,
-            epochs=last,
+            epochs=run.epochs,  # what the progress bar shows
             steps_per_epoch=per_epoch - done,
-            callbacks=reporters,
+            callbacks=[*reporters, keras.callbacks.LambdaCallback(on_epoch_end=stop)],
             verbose=1 if sys.stdout.isatty() else 2,
             shuffle=False,
         )

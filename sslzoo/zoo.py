@@ -23,6 +23,7 @@ from absl import logging
 from sslzoo import export
 from sslzoo.errors import UserError
 
+HEADER = f"{'name':<24} {'recipe':<16} {'images':<20} {'best linear probe':<28} size"
 SCORES = ("accuracy", "random_accuracy")  # of a card's rows, one a stage
 
 

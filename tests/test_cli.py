@@ -130,6 +130,12 @@ def test_a_recipe_can_be_called_from_python_and_is_started_first(tmp_path):
     assert {"--batch_size=8", "--size=5"} <= {*lines}
 
 
+def test_an_encoder_of_the_recipes_own():
+    assert Run(encoder="own").new_encoder(own=lambda: "made") == "made"
+    with pytest.raises(UserError, match=r"--encoder: mine is this recipe's own.*Received: own"):
+        Run(encoder="own").new_encoder(mine=lambda: "made")
+
+
 @pytest.mark.parametrize("field", ["epochs", "batch_size", "learning_rate", "backup_minutes"])
 def test_numbers_out_of_range_are_named(field, tmp_path):
     run = Run(workdir=str(tmp_path / "run"), **{field: 0})

@@ -555,6 +555,13 @@ def test_npz_damaged(tmp_path, save_npz):
             data.load(str(path))
 
 
+def test_a_text_file_is_no_npz(tmp_path):
+    path = tmp_path / "a.npz"
+    path.write_text("x_train = 1")
+    with pytest.raises(UserError, match=r"a\.npz: expected a NumPy .npz.* a file of another kind"):
+        data.load(str(path))
+
+
 # === Records ===
 
 

@@ -218,6 +218,24 @@ def test_guard_recovers_the_losses_from_the_means_of_keras():
     assert guard.recent == pytest.approx(losses[6:])
 
 
+def test_a_table_is_asked_for_before_every_epoch_and_the_run_counts_on(tmp_path):
+    run, asked, shown = run_of(tmp_path, epochs=3), [], []
+    pretext = compiled(run)
+
+    def table(epoch):
+        asked.append(epoch)
+        return np.arange(64)
+
+    class Shown(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            shown.append((epoch, self.params["epochs"]))
+
+    training.pretrain(pretext, run, [Shown()], table)
+    assert asked == [0, 1, 2]
+    assert shown == [(0, 3), (1, 3), (2, 3)]
+    assert int(pretext.optimizer.iterations.numpy()) == 3 * 8
+
+
 def test_all_checkpoints_damaged_is_an_error_and_nothing_is_deleted(tmp_path):
     pretext = UpsideDown(tiny_encoder())
     pretext.compile("sgd", "sparse_categorical_crossentropy")

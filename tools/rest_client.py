@@ -33,6 +33,8 @@ def predict(server, model, files, signature="embed_bytes"):
             return json.load(response)["predictions"]
     except urllib.error.HTTPError as error:
         raise RuntimeError(f"{server}: {error.read().decode(errors='replace')}") from None
+    except urllib.error.URLError as error:
+        raise RuntimeError(f"{server}: {error.reason}") from None
 
 
 def main():
@@ -47,7 +49,7 @@ def main():
         files = [file.read_bytes() for file in options.files]
         answers = predict(options.server, options.model, files, options.signature)
     except (OSError, RuntimeError) as error:  # no such file, no server, the server's own words
-        sys.exit(f"error: http://{options.server}: {error}")
+        sys.exit(f"error: {error}")
     for answer in answers:
         print(json.dumps(answer))
 

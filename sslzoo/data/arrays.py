@@ -80,6 +80,8 @@ def _load(spec, wanted):
     """Reads those of the `wanted` arrays that the file has."""
     path = pathlib.Path(spec).expanduser()
     try:
+        if not zipfile.is_zipfile(path) and path.exists():
+            raise zipfile.BadZipFile("a file of another kind")  # NumPy would guess, and say pickle
         with np.load(path, allow_pickle=False) as file:
             _check_memory(spec, file, wanted)
             return {key: file[key] for key in wanted if key in file.files} | {"": file.files}
