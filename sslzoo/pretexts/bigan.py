@@ -23,7 +23,9 @@ class BiGAN(TwoPlayer):
 
     Departures from the paper: images have three channels throughout; encoder and discriminator
     see the same size; the noise is drawn with the image, by its seed; batch norm has gain and
-    offset in the dense nets too.
+    offset in the dense nets too. What becomes the code is batch-normed, without gain and offset:
+    on an encoder that ends in a ReLU all codes went to -1 or 1 in the first epoch and stayed.
+    Up-convolutions are 4 x 4, not 5 x 5, which left a checkerboard.
 
     Args:
         encoder: (B, crop, crop, 3) in [0, 1] -> (B, h, w, C); a linear layer on it gives the code.
@@ -56,6 +58,9 @@ class BiGAN(TwoPlayer):
         image = keras.Input((crop, crop, 3), name="images")
         noise = keras.Input((codes,), name="noise")
         code = _linear(codes, "code")(keras.layers.Flatten()(encoder(image)))
+        code = keras.layers.BatchNormalization(
+            momentum=0.9, center=False, scale=False, name="code_bn"
+        )(code)
         code = keras.layers.Activation("tanh", name="code_range")(code)
         generate, judge = NETWORKS[network]
         generator = generate(crop, codes, width, batch_norm)
@@ -147,7 +152,7 @@ def _finish(x, code, name, activation, norm):
 
 
 def _conv_generator(side, codes, width, norm):
-    """Codes (B, codes) -> images (B, side, side, 3) in [-1, 1]: 4 pixels, doubled; 5 x 5."""
+    """Codes (B, codes) -> images (B, side, side, 3) in [-1, 1]: 4 pixels, doubled; 4 x 4."""
     code = keras.Input((codes,), name="code")
     doublings = int(np.log2(side // 4))
     start = width * 2 ** (doublings - 1)
@@ -161,7 +166,7 @@ def _conv_generator(side, codes, width, norm):
 
 def _up(width, name):
     return keras.layers.Conv2DTranspose(
-        width, 5, strides=2, padding="same", kernel_initializer=heads.normal(), name=name
+        width, 4, strides=2, padding="same", kernel_initializer=heads.normal(), name=name
     )
 
 
