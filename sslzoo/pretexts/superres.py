@@ -210,7 +210,7 @@ def _enlarge(x, side, wanted):
             f"--crop: expected the {side} pixels of the encoder's last stage times a power of 2. "
             f"Received: {wanted}"
         )
-    width = x.shape[-1]
+    width = min(x.shape[-1], 64)  # the paper's
     for i in range(1, doublings + 1):
         conv = keras.layers.Conv2D(4 * width, 3, padding="same", name=f"up{i}_conv")
         x = PixelShuffle(name=f"up{i}_shuffle")(conv(x))
