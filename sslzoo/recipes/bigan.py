@@ -18,7 +18,7 @@ def main(
     run=Run(
         workdir="runs/bigan",
         resize=40,
-        epochs=8,
+        epochs=20,
         batch_size=32,
         learning_rate=0.0002,
         weight_decay=2.5e-5,

@@ -14,7 +14,7 @@ def main(
     run=Run(
         workdir="runs/inpainting",
         resize=72,
-        epochs=4,
+        epochs=12,
         batch_size=32,
         learning_rate=0.001,
         warmup_epochs=0.5,
