@@ -33,6 +33,16 @@ def test_all_losses_start_from_ln_2_exactly(network):
     assert float(pretext.compute_loss(x, y, pretext(x))) == pytest.approx(np.log(2))
 
 
+def test_codes_spread_over_their_range_whatever_the_encoder_gives():
+    pretext = small()
+    last = pretext.encoder.get_layer("stage2")
+    last.activation = lambda x: 1000 + 100 * tf.nn.relu(x)
+    x, _ = batch(pretext, 64)
+    codes = pretext(x, training=True)["codes"].numpy()
+    assert np.abs(codes).mean() < 0.8
+    np.testing.assert_allclose(codes.mean(0), 0, atol=0.2)
+
+
 # === 2. Gradients ===
 
 

@@ -57,7 +57,9 @@ class BiGAN(TwoPlayer):
         # === Functional model ===
         image = keras.Input((crop, crop, 3), name="images")
         noise = keras.Input((codes,), name="noise")
-        code = _linear(codes, "code")(keras.layers.Flatten()(encoder(image)))
+        code = keras.layers.Dense(
+            codes, use_bias=False, kernel_initializer=heads.normal(), name="code"
+        )(keras.layers.Flatten()(encoder(image)))
         code = keras.layers.BatchNormalization(
             momentum=0.9, center=False, scale=False, name="code_bn"
         )(code)
