@@ -1,7 +1,7 @@
 """Table 3 of the GAN reconstructor's document, at CPU scale: do its three arms beat no training?
 
     python tools/reconstruction_table.py --dataset=cifar10.npz [--images=5000] [--seeds=2]
-        [--gan_epochs=3] [--epochs=4] [--workdir=runs/reconstruction_table]
+        [--gan_epochs=2] [--epochs=4] [--workdir=runs/reconstruction_table]
 
 Trains the three arms on all training images, as recipes/reconstruction_cifar10.flags says but for
 the epochs. Then an encoder with two fully connected layers on top is trained as a classifier, all
@@ -24,7 +24,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", "cifar10.npz", "32 x 32 images with labels")
 flags.DEFINE_string("sheet", "recipes/reconstruction_cifar10.flags", "flags of the pretext")
 flags.DEFINE_string("workdir", "runs/reconstruction_table", "folder of the three runs")
-flags.DEFINE_integer("gan_epochs", 3, "passes of each arm over all training images")
+flags.DEFINE_integer("gan_epochs", 2, "passes of each arm over all training images")
 flags.DEFINE_integer("images", 5000, "labelled training images")
 flags.DEFINE_integer("epochs", 4, "passes of the classifier over them")
 flags.DEFINE_integer("seeds", 2, "classifiers for each row")
