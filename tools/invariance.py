@@ -27,7 +27,7 @@ GRID = flags.DEFINE_integer("grid", 3, "tiles per side")
 IMAGES = flags.DEFINE_integer("images", 500, "how many")
 WORKDIR = flags.DEFINE_string("workdir", "runs/invariance", "folder of the CSV and PNG")
 
-BINS = np.linspace(0, 2, 41)  # distances of unit vectors
+BINS = np.linspace(0, 2, 41)
 COLORS = ["#d62728", "#1f77b4", "#2ca02c", "#9467bd"]
 
 
@@ -60,7 +60,7 @@ def distances(model, pictures, grid):
 
 
 def histogram(rows):
-    """{name: distances} as a picture of outlines."""
+    """{name: distances, as shares of that to another image} as a picture of outlines."""
     picture = Image.new("RGB", (640, 360), "white")
     draw = ImageDraw.Draw(picture)
     counts = {name: np.histogram(d, BINS)[0] / len(d) for name, d in rows.items()}
@@ -72,7 +72,8 @@ def histogram(rows):
         draw.text((48, 6 + 14 * row), name, fill=color)
     for i in range(0, len(BINS), 10):
         draw.text((36 + 14 * i, 326), f"{BINS[i]:.1f}", fill="black")
-    draw.text((40, 342), "distance of image and puzzle", fill="black")
+    label = "distance to the own puzzle, as a share of that to another image"
+    draw.text((40, 342), label, fill="black")
     return picture
 
 
@@ -84,9 +85,9 @@ def main(_):
     rows, near = [], {}
     for path in map(pathlib.Path, ENCODERS.value):
         moved, far = distances(zoo.encoder(path.name, path.parent), pictures, GRID.value)
-        near[path.name] = moved
         middle = float(np.median(moved)), float(np.median(far))
-        ratio = round(middle[0] / max(middle[1], 1e-12), 4)
+        near[path.name] = moved / max(middle[1], 1e-12)
+        ratio = round(float(np.median(near[path.name])), 4)
         rows.append({"encoder": str(path), "puzzle": middle[0], "image": middle[1], "ratio": ratio})
         print(f"{path.name}: {middle[0]:.3f} to its puzzle, {middle[1]:.3f} to others: {ratio}")
     workdir = pathlib.Path(WORKDIR.value)
