@@ -119,6 +119,15 @@ def test_the_sslzoo_command_trains_lists_and_names_what_it_knows(tmp_path):
     assert shell("-c", code, "list").stdout == "the zoo is empty\n"
 
 
+def test_the_list_has_a_header_over_its_columns(capsys):
+    cli._list(root=str(pathlib.Path(__file__).parents[1] / "exported"))
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["name", "recipe", "images", "best", "linear", "probe", "size"]
+    line = next(line for line in lines if line.startswith("rotation "))
+    assert line[header.index("recipe") :].startswith("rotation ")
+    assert line[header.index("size") :].endswith(" MB")
+
+
 def test_a_recipe_can_be_called_from_python_and_is_started_first(tmp_path):
     @cli.recipe
     def main(run=Run(batch_size=4, probe_images=0), size=3):
