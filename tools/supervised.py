@@ -1,6 +1,6 @@
 """The supervised row: the same encoder, trained with all labels, then probed like the others.
 
-    python tools/supervised.py --dataset=cifar10.npz [--encoder=small] [--crop=32] [--epochs=8]
+    python tools/supervised.py --dataset=cifar10.npz [--encoder=small] [--crop=32] [--epochs=10]
 
 No pretext: it shows how much of a pretext's distance to random init there is to be had. Images are
 cropped and mirrored at random, nothing else.
@@ -17,7 +17,7 @@ RESIZE = flags.DEFINE_integer("resize", 0, "shorter side in pixels; 0 leaves it"
 ENCODER = flags.DEFINE_string("encoder", "small", "name of the encoder")
 CROP = flags.DEFINE_integer("crop", 32, "side of the square image in pixels")
 PAD = flags.DEFINE_integer("pad", 4, "pixels around an image before it is cut, as RotNet has them")
-EPOCHS = flags.DEFINE_integer("epochs", 8, "passes over the training images")
+EPOCHS = flags.DEFINE_integer("epochs", 10, "passes over the training images")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "images per step")
 RATE = flags.DEFINE_float("learning_rate", 0.1, "the highest; falls as a cosine")
 PROBE_IMAGES = flags.DEFINE_integer("probe_images", 5000, "labelled images for the probe")
