@@ -7,6 +7,9 @@ The machine is shared, so every row of a table is measured in turn, three times 
 counts. Operation determinism is on, as in training.
 """
 
+import sslzoo  # noqa: F401, first: it tells TensorFlow how to use the CPU
+
+# isort: split
 import io
 import pathlib
 import tempfile

@@ -5,6 +5,9 @@
 Also prints how fast `small` trains on 32x32 images.
 """
 
+import sslzoo  # noqa: F401, first: it tells TensorFlow how to use the CPU
+
+# isort: split
 import time
 
 import keras

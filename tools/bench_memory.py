@@ -7,6 +7,9 @@ loss and its gradient to the embeddings, and writes the new rows. Sizes take tur
 step of each counts.
 """
 
+import sslzoo  # noqa: F401, first: it tells TensorFlow how to use the CPU
+
+# isort: split
 import resource
 import time
 

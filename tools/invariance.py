@@ -9,6 +9,9 @@ and the ratio of the medians: 0 is an encoder that the puzzle does not move, 1 o
 moves as far as another image lies. PIRL is trained for a small one, the jigsaw is not.
 """
 
+import sslzoo  # noqa: F401, first: it tells TensorFlow how to use the CPU
+
+# isort: split
 import csv
 import pathlib
 

@@ -9,6 +9,9 @@ weights, 32 images a step, from each arm and from scratch: top-1 on the test ima
 standard deviation over the seeds. The document has 50,000 training images and some other encoder.
 """
 
+import sslzoo  # noqa: F401, first: it tells TensorFlow how to use the CPU
+
+# isort: split
 import dataclasses
 
 import keras

@@ -6,6 +6,9 @@ No pretext: it shows how much of a pretext's distance to random init there is to
 cropped and mirrored at random, nothing else.
 """
 
+import sslzoo  # noqa: F401, first: it tells TensorFlow how to use the CPU
+
+# isort: split
 import keras
 import tensorflow as tf
 from absl import app, flags
