@@ -34,6 +34,11 @@ def test_any_size_is_enlarged(scale, size):
     assert pretext.upscaler()(np.zeros((1, 10, 13, 3), np.float32)).shape == (1, *size, 3)
 
 
+def test_an_encoder_of_the_zoo_may_be_called_small():
+    pretext = Superres(encoders.get("small"), crop=32, scale=2)
+    assert pretext(np.zeros((1, 16, 16, 3), np.float32)).shape == (1, 32, 32, 3)
+
+
 def test_the_answer_is_the_image_and_the_question_is_it_shrunk():
     pretext, picture = small(), photo(16)
     question, answer = pretext.transform({"image": tf.constant(picture), "seed": (1, 2)})

@@ -65,7 +65,7 @@ class Superres(TwoPlayer):
     ):
         _check(crop, scale, content, vgg_weights)
         # === Functional model ===
-        small = keras.Input((None, None, 3), name="small")
+        small = keras.Input((None, None, 3), name="small_images")
         found = encoder.compute_output_shape((1, crop // scale, crop // scale, 3))[1]
         large = _enlarge(encoder(small), found, crop)
         norm = batch_norm and gan != "wgan-gp"
