@@ -57,13 +57,7 @@ class BiGAN(TwoPlayer):
         # === Functional model ===
         image = keras.Input((crop, crop, 3), name="images")
         noise = keras.Input((codes,), name="noise")
-        code = keras.layers.Dense(
-            codes, use_bias=False, kernel_initializer=heads.normal(), name="code"
-        )(keras.layers.Flatten()(encoder(image)))
-        code = keras.layers.BatchNormalization(
-            momentum=0.9, center=False, scale=False, name="code_bn"
-        )(code)
-        code = keras.layers.Activation("tanh", name="code_range")(code)
+        code = _code(encoder(image), codes)
         generate, judge = NETWORKS[network]
         generator = generate(crop, codes, width, batch_norm)
         critic = judge(crop, codes, width, batch_norm and gan != "wgan-gp")
@@ -139,6 +133,15 @@ class BiGAN(TwoPlayer):
 def _linear(width, name, zero=False):
     start = "zeros" if zero else heads.normal()
     return keras.layers.Dense(width, kernel_initializer=start, name=name)
+
+
+def _code(maps, codes):
+    """Feature maps (B, h, w, C) -> codes (B, codes) in (-1, 1)."""
+    start = heads.normal()
+    linear = keras.layers.Dense(codes, use_bias=False, kernel_initializer=start, name="code")
+    norm = keras.layers.BatchNormalization(momentum=0.9, center=False, scale=False, name="code_bn")
+    spread = norm(linear(keras.layers.Flatten()(maps)))
+    return keras.layers.Activation("tanh", name="code_range")(spread)
 
 
 def _finish(x, code, name, activation, norm):
