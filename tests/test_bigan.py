@@ -34,7 +34,7 @@ def test_all_losses_start_from_ln_2_exactly(network):
 
 
 def test_codes_spread_over_their_range_whatever_the_encoder_gives():
-    pretext = small()
+    pretext = small(batch_norm=True)
     last = pretext.encoder.get_layer("stage2")
     last.activation = lambda x: 1000 + 100 * tf.nn.relu(x)
     x, _ = batch(pretext, 64)

@@ -35,7 +35,7 @@ class BiGAN(TwoPlayer):
         width: channels of the discriminator's first convolution, or of all dense layers.
         gan: `"bce"`, `"lsgan"`, `"wgan"` or `"wgan-gp"`.
         critic_steps: discriminator's steps for one of the others'.
-        batch_norm: in generator and discriminator; never in the latter for wgan-gp.
+        batch_norm: of codes, and in generator and discriminator; never in the last for wgan-gp.
 
     Raises:
         UserError: an argument is out of range; the message names the flag.
@@ -57,7 +57,7 @@ class BiGAN(TwoPlayer):
         # === Functional model ===
         image = keras.Input((crop, crop, 3), name="images")
         noise = keras.Input((codes,), name="noise")
-        code = _code(encoder(image), codes)
+        code = _code(encoder(image), codes, batch_norm)
         generate, judge = NETWORKS[network]
         generator = generate(crop, codes, width, batch_norm)
         critic = judge(crop, codes, width, batch_norm and gan != "wgan-gp")
@@ -135,13 +135,13 @@ def _linear(width, name, zero=False):
     return keras.layers.Dense(width, kernel_initializer=start, name=name)
 
 
-def _code(maps, codes):
+def _code(maps, codes, norm):
     """Feature maps (B, h, w, C) -> codes (B, codes) in (-1, 1)."""
-    start = heads.normal()
-    linear = keras.layers.Dense(codes, use_bias=False, kernel_initializer=start, name="code")
-    norm = keras.layers.BatchNormalization(momentum=0.9, center=False, scale=False, name="code_bn")
-    spread = norm(linear(keras.layers.Flatten()(maps)))
-    return keras.layers.Activation("tanh", name="code_range")(spread)
+    x = _linear(codes, "code")(keras.layers.Flatten()(maps))
+    if norm:
+        options = {"momentum": 0.9, "center": False, "scale": False, "name": "code_bn"}
+        x = keras.layers.BatchNormalization(**options)(x)
+    return keras.layers.Activation("tanh", name="code_range")(x)
 
 
 def _finish(x, code, name, activation, norm):

@@ -42,7 +42,7 @@ def main(
         width: channels of the discriminator's first convolution, or of all dense layers.
         gan: bce, lsgan, wgan or wgan-gp.
         critic_steps: discriminator's steps for one of the others', each on its part of a batch.
-        batch_norm: in generator and discriminator.
+        batch_norm: of codes, and in generator and discriminator.
         beta_1: of both Adams; the paper's 0.5.
     """
     with run.scope():
