@@ -1,8 +1,14 @@
-"""A recipe's signature is its command line."""
+"""A signature is a command line: names, defaults and types are the flags, the docstring the help.
 
+A parameter of `main` may also stand for many flags: `run=Run(...)`, an instance of a dataclass, for
+its fields, and `puzzle=partial(Jigsaw, ...)` for those arguments of `Jigsaw` that have a default.
+"""
+
+import ast
 import dataclasses
 import functools
 import importlib
+import importlib.util
 import inspect
 import logging as std_logging
 import os
@@ -18,16 +24,6 @@ from absl import logging
 
 from sslzoo.errors import UserError
 
-USAGE = """The classic self-supervised pretext tasks of computer vision.
-
-sslzoo list              encoders that are trained already
-sslzoo train NAME        a recipe, the same as python -m sslzoo.recipes.NAME
-sslzoo classify          a classifier from an encoder and labelled images
-sslzoo serving-config    what TensorFlow Serving is started with
-
-Each lists its flags with --help. NAME is one of
-"""
-
 
 def recipe(main):
     """Makes `main(run=Run(...), **settings)` a recipe: the same from Python and from the shell.
@@ -36,6 +32,7 @@ def recipe(main):
     """
     name = os.path.basename(inspect.getfile(main)).removesuffix(".py")
     signature = inspect.signature(main)
+    defaults = {flag.name: _text(flag.default) for flag in flags_of(main)}
 
     @functools.wraps(main)
     def started(*args, **kwargs):
@@ -43,8 +40,9 @@ def recipe(main):
         bound.apply_defaults()
         settings = dict(bound.arguments)
         run = dataclasses.replace(settings.pop("run"))  # a recipe's default run is never changed
-        values = {**dataclasses.asdict(run), **settings}
-        run.start(name, {key: _text(value) for key, value in values.items()})
+        given = {"run": run, **settings}
+        values = {f.name: _text(f.default) for f in flags_of(main, given)}
+        run.start(name, values, defaults)
         return main(run, **settings)
 
     return started
@@ -52,37 +50,53 @@ def recipe(main):
 
 def run(main, argv=None):
     """Parses the command line, calls the recipe, and exits: 0, 2 for bad input, 130 for Ctrl-C."""
-    sys.exit(_guarded(lambda argv: main(**parse(main, argv)), argv or sys.argv))
+    sys.exit(_guarded(functools.partial(call, main), argv or sys.argv))
 
 
 def console():
-    """The `sslzoo` command: `train NAME`, `classify`, `serving-config`, each + flags; `list`."""
+    """The `sslzoo` command: a file of `sslzoo/commands/` for each word, their flags behind it."""
     sys.exit(_guarded(_command, sys.argv))
+
+
+def call(main, argv):
+    """Calls `main` with what the command line says; `*words` are given as they are."""
+    if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(main).parameters.values()):
+        main(*argv[1:])
+    else:
+        main(**parse(main, argv))
 
 
 def parse(main, argv):
     """Command line -> keyword arguments of `main`; `--help` prints the help and exits."""
-    settings = _settings(main)
+    flags = flags_of(main)
     values = absl_flags.FlagValues()
-    for name, (kind, default, text) in settings.items():
-        _define(values, name, kind, default, text)
+    for flag in flags:
+        _define(values, flag)
     absl_flags.DEFINE_boolean("debug", False, "show the traceback of an error", flag_values=values)
     if any(arg.lstrip("-") in ("help", "h", "helpfull") for arg in argv[1:]):
-        sys.stdout.write(_help(main, settings))
+        sys.stdout.write(_help(main, flags))
         sys.exit(0)
     try:
         extra = values(argv)[1:]
-    except (absl_flags.Error, OSError) as error:
+    except (absl_flags.Error, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{error}. --help lists the flags") from None
     if extra:
         raise UserError(f"expected flags, --name=value. Received: {' '.join(extra)}")
-    chosen = {name: _typed(kind, values[name].value) for name, (kind, *_) in settings.items()}
-    if "run" not in inspect.signature(main).parameters:
-        return chosen
-    default_run = inspect.signature(main).parameters["run"].default
-    shared = {field.name for field in dataclasses.fields(default_run)}
-    run = dataclasses.replace(default_run, **{k: v for k, v in chosen.items() if k in shared})
-    return {"run": run, **{k: v for k, v in chosen.items() if k not in shared}}
+    arguments = {}
+    for flag in flags:
+        value = _typed(flag.kind, values[flag.name].value)
+        arguments.setdefault(flag.parameter, {})[flag.name] = value
+    defaults = {name: p.default for name, p in inspect.signature(main).parameters.items()}
+    return {name: _filled(defaults[name], name, given) for name, given in arguments.items()}
+
+
+def modules(package):
+    """The names of the modules of `sslzoo.<package>`, without importing them."""
+    folder = os.path.join(os.path.dirname(__file__), package)
+    return [module.name for module in pkgutil.iter_modules([folder])]
+
+
+# === Running ===
 
 
 def _guarded(function, argv):
@@ -114,63 +128,95 @@ def _show_our_log():
 
 
 def _command(argv):
-    names = [
-        m.name for m in pkgutil.iter_modules(importlib.import_module("sslzoo.recipes").__path__)
-    ]
-    word, rest = argv[1] if argv[1:] else "help", argv[1:]
+    word = argv[1] if argv[1:] else "help"
     if word in ("help", "--help", "-h"):
-        sys.stdout.write(USAGE + textwrap.fill(", ".join(names), 90) + "\n")
-    elif word == "list":
-        _list(**parse(_list, rest))
-    elif word == "train" and argv[2:3] and argv[2] in names:
-        main = importlib.import_module(f"sslzoo.recipes.{argv[2]}").main
-        main(**parse(main, argv[2:]))
-    elif word == "classify":
-        classify = importlib.import_module("sslzoo.classify").Classify
-        classify(**parse(classify, rest)).run()
-    elif word == "serving-config":
-        serving = importlib.import_module("sslzoo.serving")
-        serving.main(**parse(serving.main, rest))
-    else:
-        raise UserError(
-            f"expected list, classify, serving-config or train NAME, where NAME is one of "
-            f"{', '.join(names)}. Received: {' '.join(['sslzoo', *argv[1:]])}"
-        )
+        sys.stdout.write(_usage())
+        return
+    name = word.replace("-", "_")
+    if name not in modules("commands"):
+        words = ", ".join(name.replace("_", "-") for name in modules("commands"))
+        received = " ".join(["sslzoo", *argv[1:]])
+        raise UserError(f"expected one of {words}. Received: {received}")
+    call(importlib.import_module(f"sslzoo.commands.{name}").main, argv[1:])
 
 
-def _list(root: str = ""):
-    """Lists the encoders of a zoo: name, recipe, data, best linear probe, size.
-
-    Args:
-        root: the folder; empty means SSLZOO_ZOO, or exported/ of the checkout.
-    """
-    if root and not os.path.isdir(root):
-        raise UserError(f"--root: expected a folder. Received: {root}")
-    zoo = importlib.import_module("sslzoo.zoo")
-    entries = zoo.list(root or None)
-    lines = [zoo.HEADER, *map(str, entries)] if entries else ["the zoo is empty"]
-    sys.stdout.write("\n".join(lines) + "\n")
+def _usage():
+    """What `sslzoo` can do, read off the commands' files, none of which is imported."""
+    lines = ["The classic self-supervised pretext tasks of computer vision.", ""]
+    for name in modules("commands"):
+        path = os.path.join(os.path.dirname(__file__), "commands", f"{name}.py")
+        with open(path, encoding="utf-8") as file:
+            about = ast.get_docstring(ast.parse(file.read())).splitlines()[0]
+        lines.append(f"sslzoo {name.replace('_', '-'):<18} {about}")
+    lines += ["", "Each lists its flags with --help. The recipes that `sslzoo train` knows:"]
+    return "\n".join(lines) + "\n" + textwrap.fill(", ".join(modules("recipes")), 90) + "\n"
 
 
 # === From a signature to flags ===
 
 
-def _settings(main):
-    """All flags of a recipe or command: name -> (type, default, help), the shared ones first."""
-    text, hints = _arguments(main), typing.get_type_hints(main)
-    parameters = dict(inspect.signature(main).parameters)
-    run = parameters.pop("run", None)
-    own = {
-        name: (hints.get(name, type(p.default)), p.default, text.get(name, ""))
-        for name, p in parameters.items()
-    }
-    if run is None:
-        return own
-    shared = {
-        name: (kind, getattr(run.default, name), about)
-        for name, (kind, _, about) in _settings(type(run.default)).items()
-    }
-    return {**shared, **own}
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """One flag: name, type, default and help, and the parameter of `main` it belongs to."""
+
+    name: str
+    kind: type
+    default: typing.Any
+    about: str
+    parameter: str
+
+
+def flags_of(main, given=None):
+    """The flags of a recipe or command, each name once: a parameter's own goes before a part's.
+
+    Args:
+        main: the function.
+        given: values for its parameters; default: those of its signature.
+    """
+    own, parts = _flags(main, given), []
+    for flag in own:
+        if dataclasses.is_dataclass(flag.default):
+            values = {
+                f.name: getattr(flag.default, f.name) for f in dataclasses.fields(flag.default)
+            }
+            parts.append(_flags(type(flag.default), values, flag.parameter))
+        elif isinstance(flag.default, functools.partial):
+            parts.append(_flags(flag.default.func, flag.default.keywords, flag.parameter))
+    plain = [flag for flag in own if _typed_as_flag(flag.kind)]
+    taken, found = {flag.name for flag in plain}, []
+    for flag in [flag for part in parts for flag in part if _typed_as_flag(flag.kind)]:
+        if flag.name not in taken:
+            taken.add(flag.name)
+            found.append(flag)
+    return found + plain
+
+
+def _flags(documented, values=None, parameter=None):
+    """A flag for each parameter that has a default, whose value may be another one in `values`."""
+    text = _arguments(documented)
+    constructor = documented.__init__ if inspect.isclass(documented) else documented
+    hints = typing.get_type_hints(constructor)
+    found = []
+    for name, p in inspect.signature(documented).parameters.items():
+        if p.default is p.empty:  # the caller's to give
+            continue
+        default = (values or {}).get(name, p.default)
+        kind = hints.get(name, type(p.default))
+        found.append(Flag(name, kind, default, text.get(name, ""), parameter or name))
+    return found
+
+
+def _typed_as_flag(kind):
+    return kind in (bool, int, float, str) or typing.get_origin(kind) in (typing.Literal, tuple)
+
+
+def _filled(default, name, given):
+    """The value of a parameter from those of its flags."""
+    if dataclasses.is_dataclass(default):
+        return dataclasses.replace(default, **given)
+    if isinstance(default, functools.partial):
+        return functools.partial(default.func, **{**default.keywords, **given})
+    return given[name]
 
 
 def _arguments(documented):
@@ -183,18 +229,20 @@ def _arguments(documented):
     return {name: " ".join(text.split()) for name, text in entries}
 
 
-def _define(values, name, kind, default, text):
-    if typing.get_origin(kind) is typing.Literal:
-        absl_flags.DEFINE_enum(name, default, typing.get_args(kind), text, flag_values=values)
+def _define(values, flag):
+    if typing.get_origin(flag.kind) is typing.Literal:
+        choices = typing.get_args(flag.kind)
+        absl_flags.DEFINE_enum(flag.name, flag.default, choices, flag.about, flag_values=values)
         return
     define = {
         bool: absl_flags.DEFINE_boolean,
         int: absl_flags.DEFINE_integer,
         float: absl_flags.DEFINE_float,
         str: absl_flags.DEFINE_string,
-    }.get(kind, absl_flags.DEFINE_list)
+    }.get(flag.kind, absl_flags.DEFINE_list)
+    default = flag.default
     default = [str(value) for value in default] if define is absl_flags.DEFINE_list else default
-    define(name, default, text, flag_values=values)
+    define(flag.name, default, flag.about, flag_values=values)
 
 
 def _typed(kind, value):
@@ -212,12 +260,14 @@ def _text(value):
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _help(main, settings):
+def _help(main, flags):
     lines = [inspect.getdoc(inspect.getmodule(main)) or "", "", "Flags:"]
-    for name, (kind, default, text) in settings.items():
-        choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
-        text += f" [{'|'.join(choices)}]" if choices else ""
-        lines.append(f"  --{name}={_text(default)}")
+    for flag in flags:
+        choices = (
+            typing.get_args(flag.kind) if typing.get_origin(flag.kind) is typing.Literal else ()
+        )
+        text = flag.about + (f" [{'|'.join(choices)}]" if choices else "")
+        lines.append(f"  --{flag.name}={_text(flag.default)}")
         lines += textwrap.wrap(text, 90, initial_indent="      ", subsequent_indent="      ")
     lines += ["  --flagfile=FILE", "      flags from a file, one a line; # starts a comment"]
     lines += ["  --debug", "      show the traceback of an error"]

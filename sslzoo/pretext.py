@@ -5,6 +5,10 @@ import inspect
 import keras
 import tensorflow as tf
 
+from sslzoo.errors import UserError, check_choices
+
+NOT_KEPT = ("self", "encoder", "inputs", "outputs", "kwargs")  # of the arguments of `__init__`
+
 
 @keras.saving.register_keras_serializable("sslzoo")
 class Pretext(keras.Model):
@@ -12,8 +16,11 @@ class Pretext(keras.Model):
 
     A subclass builds its network in `__init__` and hands `inputs` and `outputs` up, so it is a
     functional model from birth: it can be summarised, saved and restored before the first batch.
-    Every other `__init__` argument is kept as an attribute of the same name; `get_config` reads
-    them off the signature.
+    Every other `__init__` argument is kept: as an attribute of the same name, from that moment on,
+    and for `get_config`. One annotated `Literal` is checked before `__init__` runs.
+
+    What it learns from is either a loss given to `compile`, or its own `content_loss`, or, where
+    there is neither, the cross-entropy of logits with the labels y.
 
     Attributes:
         encoder: the part that outlives the puzzle, (B, H, W, 3) float32 in [0, 1] ->
@@ -22,16 +29,33 @@ class Pretext(keras.Model):
             any size. Sources cut that square while they decode.
         chance_loss: the loss of a network that has learned nothing, e.g. ln N; None if there is
             no such number.
+        collective: whether `content_loss` gathers from all replicas. XLA refuses that, so then
+            it compiles the network alone.
         xla: whether each replica's forward and backward pass is compiled by XLA.
     """
 
     crop = 0
     chance_loss = None
+    collective = False
     xla = False
+
+    def __new__(cls, *args, **kwargs):
+        """Keeps the arguments of `__init__`; Keras calls this without any, for its own ends."""
+        pretext = super().__new__(cls, *args, **kwargs)
+        bound = inspect.signature(cls.__init__).bind_partial(pretext, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = {name: value for name, value in bound.arguments.items() if name not in NOT_KEPT}
+        check_choices(cls.__init__, arguments)
+        # Past Keras' __setattr__, which is not ready yet.
+        pretext.__dict__["_arguments"] = {k: _plain(v) for k, v in arguments.items()}
+        return pretext
 
     def __init__(self, encoder, inputs, outputs, **kwargs):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self.encoder = encoder
+        for name, value in self._arguments.items():
+            setattr(self, name, value)
+        self.scalars = {}
 
     # === The puzzle ===
 
@@ -39,8 +63,8 @@ class Pretext(keras.Model):
         """Makes the puzzle out of one image. Pure: all randomness comes from `example["seed"]`.
 
         Args:
-            example: dict of `image` (H, W, 3) float32 in [0, 1], `index` () int64 and `seed`
-                (2,) int32.
+            example: dict of `image` (H, W, 3) float32 in [0, 1], of `crop` x `crop` pixels if
+                there is a `crop`; `index` () int64; and `seed` (2,) int32.
 
         Returns:
             `(x, y)`, or `(x, y, sample_weight)`: one element of what `fit` takes.
@@ -53,84 +77,179 @@ class Pretext(keras.Model):
 
     def puzzles(self, examples, batch_size):
         """Turns a dataset of examples into batches of puzzles; the last partial one is dropped."""
+        shape = examples.element_spec["image"].shape
+        if self.crop and not shape[:2].is_compatible_with((self.crop, self.crop)):
+            raise UserError(
+                f"--crop: expected examples of {self.crop} x {self.crop} pixels, as "
+                f"source.examples(crop={self.crop}) gives them. Received: {shape}"
+            )
         return (
             examples.map(self.transform, num_parallel_calls=tf.data.AUTOTUNE)
             .batch(batch_size, drop_remainder=True)
             .prefetch(tf.data.AUTOTUNE)
         )
 
+    def embed(self, pixels):
+        """Whole images (B, H, W, 3) in [0, 1] -> (B, C): the encoder's last maps, averaged."""
+        return tf.reduce_mean(self.encoder(pixels, training=False), (1, 2))
+
+    # === The loss ===
+
+    def content_loss(self, x, y, y_pred, sample_weight=None):
+        """What is minimised: the mean over one replica's part of the batch ().
+
+        Or a dict of terms, whose sum is minimised. Those named in `log_scalars` are logged too.
+        """
+        return None
+
+    def log_scalars(self, *names):
+        """Has `log.csv` show the running means of these scalars: terms of the loss, say."""
+        self.scalars = {**self.scalars, **{name: keras.metrics.Mean(name=name) for name in names}}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The loss (), divided by the number of replicas, as Keras' own losses are.
+
+        So the sum over replicas of the gradients is the gradient of the global batch.
+        """
+        return self._loss_and_terms(x, y, y_pred, sample_weight, training)[0]
+
+    def _loss_and_terms(self, x, y, y_pred, sample_weight, training=True):
+        content = self.content_loss(x, y, y_pred, sample_weight)
+        if content is None:
+            loss = super().compute_loss(x, y, y_pred, sample_weight, training=training)
+            return loss, {}
+        terms = content if isinstance(content, dict) else {"content": content}
+        logged = {name: terms[name] for name in self.scalars if name in terms}
+        return sum(terms.values()) / replica_count(), logged
+
     # === Training ===
 
-    def compile(self, *args, jit_compile=False, **kwargs):
-        """`keras.Model.compile`, with `jit_compile` meaning XLA inside each replica.
+    @property
+    def parameter_groups(self):
+        """Variables by the name of the optimizer that moves them; the first one moves the rest."""
+        return {}
+
+    def compile(
+        self, optimizer, loss=None, *, metrics=None, optimizers=None, jit_compile=False, **kwargs
+    ):
+        """`keras.Model.compile`, with more than one optimizer, and XLA inside each replica.
 
         Keras would put the whole distributed step into one XLA program, which fails with two
         or more replicas: the all-reduce of the gradients cannot live there. So `train_step`
-        compiles forward and backward alone. The optimizer is built here, because one that is
+        compiles forward and backward alone. Optimizers are built here, because one that is
         unbuilt when a checkpoint is restored starts again from zero.
+
+        Args:
+            optimizer: moves all weights that learn but those of the groups.
+            loss: of `y` and the outputs; default: `content_loss`, or else cross-entropy.
+            metrics: default: with cross-entropy the accuracy.
+            optimizers: one for each of `parameter_groups`, by name.
+            jit_compile: Keras' word for XLA.
+            **kwargs: the others of `keras.Model.compile`.
         """
-        super().compile(*args, jit_compile=False, **kwargs)
+        if loss is None and type(self).content_loss is Pretext.content_loss:
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            metrics = ["accuracy"] if metrics is None else metrics
+        groups, given = self.parameter_groups, dict(optimizers or {})
+        if {*given} != {*groups}:
+            raise ValueError(
+                f"compile: expected optimizers for {sorted(groups)}. Received: {sorted(given)}"
+            )
+        super().compile(optimizer, loss, metrics=metrics, jit_compile=False, **kwargs)
         self.xla = bool(jit_compile)
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
+        self.optimizers = {name: keras.optimizers.get(one) for name, one in given.items()}
+        self.optimizer.build(self.ungrouped_variables)
+        for name, one in self.optimizers.items():
+            one.build(groups[name])
+
+    @property
+    def ungrouped_variables(self):
+        """The weights that learn and are in none of the `parameter_groups`."""
+        grouped = {id(v) for group in self.parameter_groups.values() for v in group}
+        return [v for v in self.trainable_variables if id(v) not in grouped]
+
+    def get_compile_config(self):
+        """With the other optimizers."""
+        config = super().get_compile_config()
+        if config and self.optimizers:
+            config["optimizers"] = {
+                name: keras.saving.serialize_keras_object(one)
+                for name, one in self.optimizers.items()
+            }
+        return config
 
     def compile_from_config(self, config):
         """Compiles a loaded model as it was saved (XLA off: a matter of the machine)."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def jit(self, function):
+    def xla_compiled(self, function):
         """`function`, compiled by XLA if this model was compiled with `jit_compile=True`."""
         return tf.function(function, jit_compile=True) if self.xla else function
 
     def forward_backward(self, x, y, sample_weight):
-        """One replica's loss (), predictions, and gradients of the trainable variables.
+        """One replica's loss (), logged terms, predictions, and gradients of what learns."""
 
-        The loss is divided by the number of replicas (Keras' losses do that), so that the sum
-        over replicas of the gradients is the gradient of the global batch.
-        """
+        def network(x):
+            return self(x, training=True)
+
         with tf.GradientTape() as tape:
-            y_pred = self(x, training=True)
-            loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
+            y_pred = (self.xla_compiled(network) if self.collective else network)(x)
+            loss, terms = self._loss_and_terms(x, y, y_pred, sample_weight)
             scaled = self.optimizer.scale_loss(loss)
-        return loss, y_pred, tape.gradient(scaled, self.trainable_variables)
+        return loss, terms, y_pred, tape.gradient(scaled, self.trainable_variables)
 
     def train_step(self, data):
         """One step on one replica's part of the batch; returns the metrics so far."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        loss, y_pred, gradients = self.jit(self.forward_backward)(x, y, sample_weight)
+        step = self.forward_backward
+        step = step if self.collective else self.xla_compiled(step)
+        loss, terms, y_pred, gradients = step(x, y, sample_weight)
         self.apply_gradients(gradients)
         self.after_step(y, y_pred)
-        replicas = replica_count()
-        self._loss_tracker.update_state(
-            loss * replicas, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0]
-        )
-        return self.compute_metrics(x, y, y_pred, sample_weight)
+        return self.report(loss * replica_count(), terms, x, y, y_pred, sample_weight)
 
     def apply_gradients(self, gradients):
         """Moves the trainable variables by the gradients of `forward_backward`."""
-        self.optimizer.apply(gradients, self.trainable_variables)
+        pairs = {id(v): (g, v) for g, v in zip(gradients, self.trainable_variables, strict=True)}
+        groups = {name: self.parameter_groups[name] for name in self.optimizers}
+        for optimizer, variables in [
+            (self.optimizer, self.ungrouped_variables),
+            *((self.optimizers[name], group) for name, group in groups.items()),
+        ]:
+            optimizer.apply(*zip(*(pairs[id(v)] for v in variables), strict=True))
 
     def after_step(self, y, y_pred):
         """Changes what lives across steps, e.g. a memory; in the replica context, without XLA."""
 
+    def report(self, loss, scalars, x, y, y_pred, sample_weight):
+        """Adds a step to the running means; returns them and the metrics so far."""
+        rows = tf.shape(tf.nest.flatten(x)[0])[0]
+        self._loss_tracker.update_state(loss, sample_weight=rows)
+        self.update_scalars(scalars)
+        return self.compute_metrics(x, y, y_pred, sample_weight)
+
+    def update_scalars(self, scalars):
+        """Adds one value to the running mean of each."""
+        for name, value in scalars.items():
+            self.scalars[name].update_state(value)
+
     # === Saving ===
 
     def get_config(self):
-        """The `__init__` arguments, read from the attributes of the same names."""
-        parameters = inspect.signature(type(self).__init__).parameters.values()
-        names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
-        config = {name: getattr(self, name) for name in names if name != "encoder"}
-        return {
-            **config,
-            "name": self.name,
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-        }
+        """The arguments of `__init__`."""
+        encoder = keras.saving.serialize_keras_object(self.encoder)
+        return {**self._arguments, "name": self.name, "encoder": encoder}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Rebuilds the model; the encoder is deserialised first."""
         encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
         return cls(**{**config, "encoder": encoder})
+
+
+def _plain(value):
+    """What JSON can hold, for an argument that may be an array."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def replica_count():

@@ -79,6 +79,39 @@ def encoder(name, root=None):
     return keras.saving.load_model(file, compile=False, safe_mode=True)
 
 
+def open_encoder(spec):
+    """The trained Keras encoder that `spec` names, and what its card says of its making.
+
+    Args:
+        spec: a name in the zoo, an exported folder, or an `encoder.keras`, which has no card unless
+            one lies beside it.
+
+    Raises:
+        UserError: there is none. The message goes on after "expected".
+    """
+    path = pathlib.Path(spec).expanduser()
+    if path.name == "encoder.keras" and (path.parent / "card.json").is_file():
+        path = path.parent
+    elif spec.endswith(".keras"):
+        try:
+            return keras.saving.load_model(path, compile=False, safe_mode=True), {}
+        except Exception as error:  # of whatever kind: Keras, zip and HDF5 have many
+            raise UserError(
+                "a model saved by Keras, without code in it. "
+                f"Received: {spec}: {' '.join(str(error).split())[:200]}"
+            ) from None
+    folder = (path / "card.json").is_file()
+    name, root = (path.name, path.parent) if folder else (spec, None)
+    names = [entry.name for entry in list(root)]
+    if name not in names:
+        raise UserError(
+            f"a name in the zoo ({', '.join(names) or 'none yet'}), an exported folder, or an "
+            f"encoder.keras. Received: {spec!r}"
+        )
+    kept = ("recipe", "dataset", "seed", "created", "image_size")
+    return encoder(name, root), {key: card(name, root).get(key) for key in kept}
+
+
 def _root(root):
     if root is None:
         beside = pathlib.Path(__file__).resolve().parents[1] / "exported"

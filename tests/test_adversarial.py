@@ -1,5 +1,7 @@
 """The step of two players: who moves, what is restored, replicas, XLA, the losses."""
 
+import typing
+
 import keras
 import numpy as np
 import pytest
@@ -7,24 +9,27 @@ import tensorflow as tf
 from absl import logging
 from conftest import examples, mirrored, tiny_encoder
 
-from sslzoo import adversarial, checkpoints
-from sslzoo.adversarial import Balance, TwoPlayer
 from sslzoo.errors import UserError
+from sslzoo.parts import adversarial
+from sslzoo.parts.adversarial import Balance, TwoPlayer
+from sslzoo.training import checkpoints
 
-EVERY = pytest.mark.parametrize("gan", adversarial.GANS)
+EVERY = pytest.mark.parametrize("gan", typing.get_args(adversarial.GAN))
 
 
 @keras.saving.register_keras_serializable("toy")
 class Repaint(TwoPlayer):
     """Paints 8 x 8 pixels again, so that the discriminator cannot tell."""
 
-    def __init__(self, encoder, adversarial=0.5, gan="bce", critic_steps=1, **kwargs):
+    def __init__(
+        self, encoder, adversarial=0.5, gan: adversarial.GAN = "bce", critic_steps=1, **kwargs
+    ):
         image = keras.Input((8, 8, 3))
         x = keras.layers.Conv2DTranspose(3, 4, 4, activation="tanh")(encoder(image))
         judged = keras.Input((8, 8, 3))
         verdict = keras.layers.Dense(8, activation="tanh")(keras.layers.Flatten()(judged))
         critic = keras.Model(judged, keras.layers.Dense(1)(verdict)) if adversarial else None
-        super().__init__(encoder, image, x, critic, adversarial, gan, critic_steps, **kwargs)
+        super().__init__(encoder, image, x, critic, **kwargs)
 
     def transform(self, example):
         return example["image"], example["image"]
@@ -38,10 +43,11 @@ class Repaint(TwoPlayer):
 
 def make(rates=(0.05, 0.05), jit_compile=False, **settings):
     pretext = Repaint(tiny_encoder(), **settings)
-    optimizers = [
+    first, second = (
         keras.optimizers.Adam(rate) if rate else keras.optimizers.SGD(0.0) for rate in rates
-    ]
-    pretext.compile(*optimizers, jit_compile=jit_compile)
+    )
+    others = {"discriminator": second} if pretext.discriminator else None
+    pretext.compile(first, optimizers=others, jit_compile=jit_compile)
     return pretext
 
 
@@ -51,7 +57,7 @@ def fit(pretext, n=16, epochs=1, seed=0):
 
 
 def halfway(pretext, part):
-    """A `TwoPlayer.share` without chance."""
+    """A `TwoPlayer.way` without chance."""
     return tf.fill(tf.shape(part[0])[:1], 0.5)
 
 
@@ -70,7 +76,7 @@ def moved(before, variables):
 def test_each_player_moves_all_its_weights_and_only_those(gan, critic_steps):
     for rates in [(0.05, 0), (0, 0.05)]:
         pretext = make(rates, gan=gan, critic_steps=critic_steps)
-        players = pretext.generator_variables, pretext.discriminator_variables
+        players = pretext.ungrouped_variables, pretext.parameter_groups["discriminator"]
         assert len(players[0]) + len(players[1]) == len(pretext.trainable_variables)
         before = [values(variables) for variables in players]
         fit(pretext)
@@ -85,17 +91,17 @@ def test_without_adversary_it_is_an_ordinary_pretext():
     history = fit(pretext, epochs=3)
     assert history.keys() == {"loss"}
     assert history["loss"][-1] < history["loss"][0]
-    assert pretext.generator_variables == pretext.trainable_variables
+    assert pretext.ungrouped_variables == pretext.trainable_variables
 
 
 def test_gradients_are_those_of_the_two_losses_before_either_moves():
     pretext = make()
     pretext.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1))
-    players = pretext.generator_variables, pretext.discriminator_variables
+    players = pretext.ungrouped_variables, pretext.parameter_groups["discriminator"]
     x = next(iter(pretext.puzzles(examples(8, 8), 8)))[0]
     with tf.GradientTape(persistent=True) as tape:
         real, fake = pretext.discriminator(x), pretext.discriminator(pretext(x))
-        d_loss, g_loss = pretext.losses(real, fake)
+        d_loss, g_loss = pretext.adversarial_losses(real, fake)
         total = pretext.content_loss(x, x, pretext(x)) + 0.5 * g_loss
     expected = [
         [v.numpy() - 0.1 * g for v, g in zip(part, tape.gradient(loss, part), strict=True)]
@@ -116,7 +122,7 @@ def test_each_critic_step_sees_its_own_part_and_the_generator_moves_once():
     fit(pretext, n=16)  # two batches of eight
     assert {*rows} == {2}
     assert int(pretext.optimizer.iterations) == 2
-    assert int(pretext.discriminator_optimizer.iterations) == 8
+    assert int(pretext.optimizers["discriminator"].iterations) == 8
 
 
 # === Losses ===
@@ -125,15 +131,15 @@ def test_each_critic_step_sees_its_own_part_and_the_generator_moves_once():
 def test_losses_at_no_opinion():
     zero = tf.zeros((4, 1))
     expected = {"bce": (2 * np.log(2), np.log(2)), "lsgan": (0.5, 0.5)}
-    for gan in adversarial.GANS:
+    for gan in typing.get_args(adversarial.GAN):
         losses = expected.get(gan, (0, 0))
-        np.testing.assert_allclose(make(gan=gan).losses(zero, zero), losses, rtol=1e-6)
+        np.testing.assert_allclose(make(gan=gan).adversarial_losses(zero, zero), losses, rtol=1e-6)
 
 
 @EVERY
 def test_being_right_lowers_the_discriminators_loss_and_being_fooled_the_generators(gan):
     pretext, low, high = make(gan=gan), tf.fill((4, 1), -0.5), tf.fill((4, 1), 1.5)
-    right, wrong = pretext.losses(high, low), pretext.losses(low, high)
+    right, wrong = pretext.adversarial_losses(high, low), pretext.adversarial_losses(low, high)
     assert right[0] < wrong[0]
     assert right[1] > wrong[1]
     np.testing.assert_array_equal(pretext.accuracies(high, low), [1, 1])
@@ -168,7 +174,7 @@ def test_wgan_clips_the_critic_and_no_one_else(replicas):
     fit(pretext)
     largest = [
         max(abs(v).max() for v in values(part))
-        for part in (pretext.discriminator_variables, pretext.generator_variables)
+        for part in (pretext.parameter_groups["discriminator"], pretext.ungrouped_variables)
     ]
     assert largest[0] == pytest.approx(adversarial.CLIP)
     assert largest[1] > 0.1
@@ -194,7 +200,7 @@ def test_xla_changes_nothing(gan):
 @EVERY
 def test_one_and_two_replicas_have_the_same_losses_and_weights(gan, monkeypatch):
     # Otherwise the points of the penalty would depend on the split.
-    monkeypatch.setattr(TwoPlayer, "share", halfway)
+    monkeypatch.setattr(TwoPlayer, "way", halfway)
     results = []
     for replicas in (1, 2):
         keras.utils.set_random_seed(0)
@@ -219,7 +225,7 @@ def test_both_optimizers_come_back_from_checkpoint_and_file(tmp_path):
     resumed = make(gan=gan)
     checkpoints.restore_state(resumed, checkpoints.Checkpoints(tmp_path).load())
     loaded = keras.saving.load_model(tmp_path / "pretext.keras")
-    assert int(loaded.discriminator_optimizer.iterations) == 2
+    assert int(loaded.optimizers["discriminator"].iterations) == 2
     fit(pretext, seed=1)
     for other in (resumed, loaded):
         fit(other, seed=1)
@@ -235,7 +241,9 @@ def test_evaluate_gives_the_generators_loss():
     puzzles = pretext.puzzles(examples(8, 8), 8)
     x = next(iter(puzzles))[0]
     verdicts = [pretext.discriminator(part) for part in (x, pretext(x))]
-    expected = pretext.content_loss(x, x, pretext(x)) + 0.5 * pretext.losses(*verdicts)[1]
+    expected = (
+        pretext.content_loss(x, x, pretext(x)) + 0.5 * pretext.adversarial_losses(*verdicts)[1]
+    )
     logs = pretext.evaluate(puzzles, verbose=0, return_dict=True)
     assert logs["loss"] == pytest.approx(float(expected), rel=1e-5)
 

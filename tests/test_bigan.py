@@ -1,13 +1,16 @@
 """BiGAN's five facts (METHODS 10.6), its options and pictures."""
 
+import typing
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
 
-from sslzoo import adversarial, encoders, images
+from sslzoo import encoders, pictures
 from sslzoo.errors import UserError
+from sslzoo.parts import adversarial
 from sslzoo.pretexts.bigan import BiGAN, dense_encoder
 
 
@@ -29,7 +32,7 @@ def test_all_losses_start_from_ln_2_exactly(network):
     x, y = batch(pretext)
     verdicts = [pretext.discriminator(part) for part in pretext.shown(x, y, pretext(x))]
     np.testing.assert_array_equal(verdicts, np.zeros((2, 8, 1)))
-    np.testing.assert_allclose(pretext.losses(*verdicts), [np.log(2)] * 2, rtol=1e-6)
+    np.testing.assert_allclose(pretext.adversarial_losses(*verdicts), [np.log(2)] * 2, rtol=1e-6)
     assert float(pretext.compute_loss(x, y, pretext(x))) == pytest.approx(np.log(2))
 
 
@@ -56,12 +59,12 @@ def test_who_learns_from_which_loss():
     }
     with tf.GradientTape(persistent=True) as tape:
         shown = pretext.shown(x, y, pretext(x))
-        _, loss = pretext.losses(*[pretext.discriminator(part) for part in shown])
+        _, loss = pretext.adversarial_losses(*[pretext.discriminator(part) for part in shown])
     for name, variables in parts.items():
         gradients = tape.gradient(loss, variables)
         assert all(np.abs(g).max() > 0 for g in gradients), name
-    own = {id(v) for v in pretext.discriminator_variables}
-    others = {id(v) for v in pretext.generator_variables}
+    own = {id(v) for v in pretext.parameter_groups["discriminator"]}
+    others = {id(v) for v in pretext.ungrouped_variables}
     assert own.isdisjoint(others)
     assert others >= {id(v) for variables in parts.values() for v in variables}
 
@@ -69,12 +72,12 @@ def test_who_learns_from_which_loss():
 # === 3. The swap ===
 
 
-@pytest.mark.parametrize("gan", adversarial.GANS)
+@pytest.mark.parametrize("gan", typing.get_args(adversarial.GAN))
 def test_exchanging_pairs_and_labels_exchanges_the_losses(gan):
     pretext = small(gan=gan)
     real, fake = np.random.default_rng(0).normal(size=(2, 8, 1)).astype(np.float32)
-    d_loss, g_loss = pretext.losses(real, fake)
-    np.testing.assert_allclose(pretext.losses(fake, real), (g_loss, d_loss))
+    d_loss, g_loss = pretext.adversarial_losses(real, fake)
+    np.testing.assert_allclose(pretext.adversarial_losses(fake, real), (g_loss, d_loss))
     assert float(d_loss) != pytest.approx(float(g_loss))
 
 
@@ -175,5 +178,5 @@ def test_picture_shows_the_image_its_reconstruction_and_a_painting():
     panels = [picture[:: side // 16, i * (side + 8) :: side // 16][:, :16] for i in range(3)]
     again = pretext.generator(answers["codes"][None])[0]
     for panel, expected in zip(panels, (y[0], again, answers["painted"]), strict=True):
-        np.testing.assert_allclose(panel, images.to_uint8((np.asarray(expected) + 1) / 2), atol=1)
+        np.testing.assert_allclose(panel, pictures.to_uint8((np.asarray(expected) + 1) / 2), atol=1)
     assert pretext.picture(x, y[0].numpy()).shape[1] == side

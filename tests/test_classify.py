@@ -13,10 +13,11 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from sslzoo import cli, confusion, export, probes, zoo
+from sslzoo import cli, export, probes, zoo
 from sslzoo import data as sources
-from sslzoo.classify import Classify
+from sslzoo.commands.classify import Classify
 from sslzoo.errors import UserError
+from sslzoo.pictures import confusion
 
 module = importlib.import_module("sslzoo.probes.head")
 COLOURS = ("red", "green", "blue")

@@ -7,9 +7,10 @@ import sys
 import pytest
 
 from sslzoo import cli
+from sslzoo.commands import list as list_command
 from sslzoo.errors import UserError
 from sslzoo.recipes import jigsaw
-from sslzoo.run import Run
+from sslzoo.training import Run
 
 ROOT = pathlib.Path(__file__).parents[1]
 HEAVY = ("tensorflow_datasets", "sklearn", "scipy", "matplotlib", "tensorboard", "skimage")
@@ -34,16 +35,16 @@ def test_flags_have_the_types_of_the_signature():
     settings = parse("--epochs=3", "--learning_rate=0.5", "--decay_epochs=1,2.5", "--nobatch_norm")
     run = settings["run"]
     assert (run.epochs, run.learning_rate, run.decay_epochs) == (3, 0.5, (1.0, 2.5))
-    assert settings["batch_norm"] is False
+    assert settings["puzzle"].keywords["batch_norm"] is False
     assert run.workdir == "runs/jigsaw"
-    assert settings["grid"] == 3
+    assert settings["puzzle"].keywords["grid"] == 3
 
 
 def test_a_flag_file_may_hold_comments(tmp_path):
     file = tmp_path / "sheet.flags"
     file.write_text("# one machine, three minutes\n--grid=2\n\n--epochs=7\n")
     settings = parse(f"--flagfile={file}", "--epochs=8")
-    assert settings["grid"] == 2
+    assert settings["puzzle"].keywords["grid"] == 2
     assert settings["run"].epochs == 8
 
 
@@ -120,7 +121,7 @@ def test_the_sslzoo_command_trains_lists_and_names_what_it_knows(tmp_path):
 
 
 def test_the_list_has_a_header_over_its_columns(capsys):
-    cli._list(root=str(pathlib.Path(__file__).parents[1] / "exported"))
+    list_command.main(root=str(pathlib.Path(__file__).parents[1] / "exported"))
     header, *lines = capsys.readouterr().out.splitlines()
     assert header.split() == ["name", "recipe", "images", "best", "linear", "probe", "size"]
     line = next(line for line in lines if line.startswith("rotation "))
@@ -141,7 +142,9 @@ def test_a_recipe_can_be_called_from_python_and_is_started_first(tmp_path):
 
 def test_an_encoder_of_the_recipes_own():
     assert Run(encoder="own").new_encoder(own=lambda: "made") == "made"
-    with pytest.raises(UserError, match=r"--encoder: mine is this recipe's own.*Received: own"):
+    with pytest.raises(
+        UserError, match=r"--encoder: expected one of mine, alexnet, .*Received: 'own'"
+    ):
         Run(encoder="own").new_encoder(mine=lambda: "made")
 
 

@@ -11,8 +11,8 @@ import skimage.color
 import tensorflow as tf
 from conftest import examples, mirrored, photo, tiny_encoder
 
-from sslzoo import lab
 from sslzoo.errors import UserError
+from sslzoo.images import lab
 from sslzoo.pretexts.colorization import Colorization, dilated_vgg
 
 TOOL = Path(__file__).parents[1] / "tools/colour_prior.py"

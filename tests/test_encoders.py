@@ -8,10 +8,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslzoo import encoders, layers
+from sslzoo import encoders
 from sslzoo.encoders import stem
 from sslzoo.errors import UserError
-from sslzoo.probes.linear import random_twin
+from sslzoo.parts import layers
+from sslzoo.probes.linear_probe import random_twin
 
 TINY = {"widths": (4, 8, 12, 12, 8)}
 OWN = [

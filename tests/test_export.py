@@ -271,7 +271,7 @@ def generator():
 
 
 def test_a_generator_paints_images_and_files_of_any_size(generator, tmp_path):
-    served = tf.saved_model.load(export.save_generator(generator, tmp_path / "painter"))
+    served = tf.saved_model.load(export.save_image_model(generator, tmp_path / "painter"))
     images = np.float32(pixels(5, 7)[None] / 255)
     painted = served.signatures["serving_default"](images=images)["images"].numpy()
     np.testing.assert_allclose(painted, np.clip(generator(images), 0, 1), atol=1e-6)
@@ -285,7 +285,7 @@ def test_a_generator_paints_images_and_files_of_any_size(generator, tmp_path):
 
 
 def test_a_generator_has_a_card_and_no_encoder(generator, tmp_path):
-    export.save_generator(generator, tmp_path / "painter", card={"recipe": "test"})
+    export.save_image_model(generator, tmp_path / "painter", card={"recipe": "test"})
     assert visible(tmp_path / "painter") == ["1", "card.json"]
     (entry,) = zoo.list(tmp_path)
     assert entry.card["kind"] == "generator"
@@ -297,5 +297,5 @@ def test_a_generator_has_a_card_and_no_encoder(generator, tmp_path):
 
 def test_what_gives_no_images_is_no_generator(encoder, tmp_path):
     with pytest.raises(UserError, match="Received"):
-        export.save_generator(encoder, tmp_path / "painter")
+        export.save_image_model(encoder, tmp_path / "painter")
     assert not (tmp_path / "painter").exists()

@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 from conftest import mirrored
 
-from sslzoo import encoders, folding, layers
+from sslzoo import encoders
+from sslzoo.export import folding
+from sslzoo.parts import layers
 
 SMALL = {"alexnet": {"widths": (4, 8, 12, 12, 8)}, "small": {"widths": (4, 6), "strides": (1, 2)}}
 SMALL |= {name: {"depths": (1, 1, 1, 1)} for name in ("resnet18", "resnet50")}

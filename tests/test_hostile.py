@@ -12,9 +12,11 @@ import tensorflow as tf
 from conftest import tiny_encoder
 from PIL import Image
 
-from sslzoo import data, export, headers, uploads
+from sslzoo import data, export
 from sslzoo.data import arrays, decode
 from sslzoo.errors import UserError
+from sslzoo.export import request_images
+from sslzoo.images import headers
 
 TOO_LARGE = "at most 67108864 pixels"
 
@@ -115,9 +117,9 @@ def test_headers_tell_height_and_width(kind):
 
 def test_the_limit_is_a_number_of_pixels():
     file = tf.constant(picture("PNG", (10, 10)))
-    assert uploads.decode(file, limit=100).shape == (10, 10, 3)
+    assert request_images.decode(file, limit=100).shape == (10, 10, 3)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"at most 99 .*\[10 10\]"):
-        uploads.decode(file, limit=99)
+        request_images.decode(file, limit=99)
     headers.check(tf.constant([8192, 8192]))
     for shape in ([8192, 8193], [2**31 - 1, 2**31 - 1], [0, 5], [-3, -3]):
         with pytest.raises(tf.errors.InvalidArgumentError):
@@ -133,7 +135,7 @@ def test_a_thin_image_is_not_blown_up():
 def test_a_generator_takes_smaller_images(tmp_path):
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, keras.layers.ReLU()(inputs))
-    served = tf.saved_model.load(export.save_generator(model, tmp_path))
+    served = tf.saved_model.load(export.save_image_model(model, tmp_path))
     assert served.generate_bytes(tf.constant([picture("PNG")]))["png_bytes"].shape == (1,)
     with pytest.raises(tf.errors.InvalidArgumentError, match="at most 2097152 pixels"):
         served.generate_bytes(tf.constant([png(1500, 1500)]))

@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 from conftest import photo, tiny_encoder
 
-from sslzoo import encoders, images
+from sslzoo import encoders, pictures
 from sslzoo.errors import UserError
-from sslzoo.layers import ChannelWiseDense
+from sslzoo.images import masks
+from sslzoo.parts.layers import ChannelWiseDense
 from sslzoo.pretexts.inpainting import FILL, Inpainting, context_encoder
 
 SMALL = {"crop": 16, "bottleneck": 0, "width": 8, "discriminator_width": 4, "batch_norm": False}
@@ -66,8 +67,8 @@ def test_channel_wise_identity_and_file(tmp_path):
 
 def test_parameter_counts_and_shapes_of_the_released_network():
     pretext = Inpainting(context_encoder())
-    assert count(pretext.generator_variables) == 71_130_531
-    assert count(pretext.discriminator_variables) == 2_766_529
+    assert count(pretext.ungrouped_variables) == 71_130_531
+    assert count(pretext.parameter_groups["discriminator"]) == 2_766_529
     assert pretext.get_layer("bottleneck").output.shape == (None, 1, 1, 4000)
     assert pretext.encoder(np.zeros((1, 128, 128, 3))).shape == (1, 4, 4, 512)
     assert pretext.output_shape == (None, 64, 64, 3)
@@ -120,10 +121,10 @@ def test_a_central_hole_is_a_quarter_of_the_image():
 def test_blocks_cover_at_most_a_quarter_and_regions_20_to_30_percent(side):
     draw = tf.function(lambda mask, seed: mask(side, seed))
     seeds = [tf.constant([i, side]) for i in range(100)]
-    areas = np.array([np.mean(draw(images.random_blocks, seed)) for seed in seeds])
+    areas = np.array([np.mean(draw(masks.random_blocks, seed)) for seed in seeds])
     assert areas.max() <= 0.25
     assert areas.min() >= 0.1
-    masks = np.array([draw(images.random_region, seed) for seed in seeds])
+    masks = np.array([draw(masks.random_region, seed) for seed in seeds])
     areas = masks.mean((1, 2))
     assert areas.min() > 0.2
     assert areas.max() < 0.3
@@ -169,18 +170,18 @@ def test_the_two_weights_sum_to_1_and_the_adversary_starts_without_opinion():
     off = y + 1
     assert float(pretext.content_loss(x, y, off, weights)) == pytest.approx(0.75)
     verdicts = [pretext.discriminator(part) for part in pretext.shown(x, y, pretext(x))]
-    d_loss, g_loss = pretext.losses(*verdicts)
+    d_loss, g_loss = pretext.adversarial_losses(*verdicts)
     assert float(d_loss) == pytest.approx(2 * np.log(2), rel=0.05)
     assert float(g_loss) == pytest.approx(np.log(2), rel=0.05)
     total = pretext.compute_loss(x, y, off, weights)
-    fooled = pretext.losses(*[pretext.discriminator(part) for part in (y, off)])[1]
+    fooled = pretext.adversarial_losses(*[pretext.discriminator(part) for part in (y, off)])[1]
     assert float(total) == pytest.approx(0.75 + 0.25 * float(fooled), rel=1e-5)
 
 
 def test_the_critic_of_wgan_gp_has_no_batch_norm():
     def norms(gan):
         pretext = small(gan=gan, batch_norm=True, crop=32)
-        return [v for v in pretext.discriminator_variables if "gamma" in v.path]
+        return [v for v in pretext.parameter_groups["discriminator"] if "gamma" in v.path]
 
     assert norms("bce")
     assert not norms("wgan-gp")
@@ -229,6 +230,6 @@ def test_picture_fills_the_hole_with_the_answer_and_then_the_truth(mask):
     assert np.all(panels[1][hole] == 0)
     np.testing.assert_array_equal(panels[1][~hole], panels[0][~hole])
     full = np.where(hole[..., None], pretext.paste(x, (y + 1) / 2), x)
-    np.testing.assert_array_equal(panels[2], images.to_uint8(full))
+    np.testing.assert_array_equal(panels[2], pictures.to_uint8(full))
     assert pretext.picture(x, y).shape[1] < pictured.shape[1]
     assert weights.max() == 1

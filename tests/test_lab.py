@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from sslzoo import lab
 from sslzoo.errors import UserError
+from sslzoo.images import lab
 
 COLORS = np.random.default_rng(0).random((40, 40, 3)).astype(np.float32)
 CORNERS = np.float32(np.stack(np.meshgrid([0, 1], [0, 1], [0, 1]), -1).reshape(2, 4, 3))

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslzoo import layers
+from sslzoo.parts import layers
 
 
 def noise(*shape, scale=1.0, seed=0):

@@ -1,14 +1,17 @@
 """The memory bank, its losses and its replicas (METHODS 5.7, 6), and the kNN probe."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import mirrored
 
-from sslzoo import memory, probes
+from sslzoo import probes
 from sslzoo.errors import UserError
-from sslzoo.memory import MemoryBank
+from sslzoo.parts import memory
+from sslzoo.parts.memory import MemoryBank
 
 
 def unit(*shape, seed=0):
@@ -174,14 +177,13 @@ def test_every_replica_ends_with_the_same_bank():
         ({"momentum": 1.5}, "--momentum"),
         ({"temperature": 0.0}, "--temperature"),
         ({"negatives": -1}, "--negatives"),
-        ({"estimator": "triplet"}, "--estimator"),
         ({"dims": 0}, "--dims"),
     ],
 )
 def test_impossible_settings_name_the_flag(settings, flag):
     whole = {"num_images": 9, "dims": 8, "momentum": 0.5, "temperature": 0.1, "negatives": 4}
     with pytest.raises(UserError, match=f"{flag}: .*Received"):
-        memory.check(**{**whole, "estimator": "nce", **settings})
+        memory.check(types.SimpleNamespace(**{**whole, **settings}))
 
 
 # === kNN ===

@@ -67,7 +67,7 @@ def folders(tmp_path_factory):
     folders["head"] = export.save(small, root / "head", image_size=64, classify=classify)
     x = keras.Input((None, None, 3))
     y = keras.layers.UpSampling2D()(keras.layers.Conv2D(3, 3, padding="same")(x))
-    folders["painter"] = export.save_generator(keras.Model(x, y), root / "painter")
+    folders["painter"] = export.save_image_model(keras.Model(x, y), root / "painter")
     for entry in zoo.list(ROOT / "exported"):
         folders[f"committed-{entry.name}"] = f"{entry.path}/{entry.card['version']}"
     return folders

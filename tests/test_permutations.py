@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sslzoo.errors import UserError
-from sslzoo.permutations import hamming_distances, permutation_set
+from sslzoo.images.permutations import hamming_distances, permutation_set
 
 PAIRS = {n: np.triu_indices(n, 1) for n in (9, 10, 35, 64, 100, 1000)}
 

@@ -9,10 +9,12 @@ from conftest import examples, photo, tiny_encoder
 from sslzoo import encoders
 from sslzoo.errors import UserError
 from sslzoo.pretexts.npid import Npid
-from sslzoo.pretexts.pirl import TASKS, Pirl
+from sslzoo.pretexts.pirl import Pirl
 
 SMALL = {"crop": 24, "view": 16, "puzzle": 24, "grid": 2, "tile": 12, "dims": 8, "negatives": 0}
 PLAIN = {"jitter": 0.0, "hue": 0.0, "grey": 0.0, "min_area": 1.0, "puzzle_area": 1.0}
+
+TASKS = ("jigsaw", "rotation", "jigsaw+rotation")
 
 
 def small(num_images=16, **kwargs):

@@ -7,14 +7,14 @@ import sys
 
 import numpy as np
 
-from sslzoo import runtimes
+from sslzoo.export import formats
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 IMPORTS = """
 import keras, tensorflow as tf
 from sslzoo import cli, training
 from sslzoo.pretext import Pretext
-from sslzoo.run import Run
+from sslzoo.training import Run
 """
 
 
@@ -44,5 +44,5 @@ def test_the_example_trains_probes_and_exports_as_a_script(tmp_path):
     assert done.returncode == 0, done.stderr
     version = tmp_path / "runs/upside_down/exported/upside_down/1"
     assert (version / "saved_model.pb").is_file()
-    assert (version / runtimes.FILES["litert"]).is_file()
+    assert (version / formats.FILES["litert"]).is_file()
     assert "random init" in done.stderr

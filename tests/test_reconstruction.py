@@ -6,9 +6,11 @@ import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
 
-from sslzoo import encoders, images
+from sslzoo import encoders, pictures
 from sslzoo.errors import UserError
-from sslzoo.pretexts.reconstruction import ARMS, Reconstruction, reconstructor
+from sslzoo.pretexts.reconstruction import Reconstruction, reconstructor
+
+ARMS = ("baseline", "l1", "scale_bias")
 
 
 def small(**settings):
@@ -101,7 +103,7 @@ def test_adversarial_losses_start_at_2_ln_2_and_ln_2():
 
 def _losses(pretext, y, drawn):
     shown = pretext.shown(None, y, drawn)
-    return pretext.losses(*[pretext.discriminator(part) for part in shown])
+    return pretext.adversarial_losses(*[pretext.discriminator(part) for part in shown])
 
 
 # === 6. Networks ===
@@ -155,5 +157,5 @@ def test_picture_shows_input_composition_and_truth(arm):
     panels = [picture[:: side // 16, i * (side + 8) :: side // 16][:, :16] for i in range(3)]
     composed = (pretext.compose(drawn, y) + 1) / 2
     for panel, expected in zip(panels, (x, composed, (y + 1) / 2), strict=True):
-        np.testing.assert_array_equal(panel, images.to_uint8(expected))
+        np.testing.assert_array_equal(panel, pictures.to_uint8(expected))
     assert pretext.picture(x, y).shape[1] == 2 * side + 8

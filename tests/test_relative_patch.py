@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
 
-from sslzoo import encoders, images
+from sslzoo import encoders
 from sslzoo.errors import UserError
+from sslzoo.images import color, geometry
 from sslzoo.pretexts.relative_patch import MODERN, OFFSETS, SMALL_IMAGES, RelativePatch
 
 PAPER = {}
@@ -139,11 +140,11 @@ def test_colour_dropping_keeps_one_channel_and_the_rms_is_50():
 
 def test_projection_removes_green_against_magenta_and_keeps_greys():
     patch = photo(8)
-    flat = images.without_green_magenta(tf.constant(patch)).numpy()
+    flat = color.without_green_magenta(tf.constant(patch)).numpy()
     np.testing.assert_allclose(flat @ [-1, 2, -1], 0, atol=1e-6)
-    np.testing.assert_allclose(images.without_green_magenta(tf.constant(flat)), flat, atol=1e-6)
-    grey = images.grey(tf.constant(patch))
-    np.testing.assert_allclose(images.without_green_magenta(grey), grey, atol=1e-6)
+    np.testing.assert_allclose(color.without_green_magenta(tf.constant(flat)), flat, atol=1e-6)
+    grey = color.grey(tf.constant(patch))
+    np.testing.assert_allclose(color.without_green_magenta(grey), grey, atol=1e-6)
     prepared = small(color="project", normalize="rms").prepare(photo(12), tf.constant([0, 0]))
     np.testing.assert_allclose(prepared.numpy() @ [-1, 2, -1], 0, atol=1e-3)
 
@@ -156,7 +157,7 @@ def test_standardised_channels_have_mean_0_and_deviation_1():
 
 def test_a_third_of_the_patches_is_degraded():
     noise = np.random.default_rng(0).random((96, 96, 3)).astype(np.float32)
-    degrade = tf.function(lambda seed: images.random_degrade(tf.constant(noise), 0.33, seed))
+    degrade = tf.function(lambda seed: geometry.random_degrade(tf.constant(noise), 0.33, seed))
     results = [degrade(tf.constant([seed, 0])).numpy() for seed in range(150)]
     blurred = [r for r in results if not np.array_equal(r, noise)]
     assert len(blurred) / 150 == pytest.approx(0.33, abs=0.1)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sslzoo import data, encoders, export, runtimes
+from sslzoo import data, encoders, export
 from sslzoo.errors import UserError
-from sslzoo.run import Run
+from sslzoo.export import formats
+from sslzoo.training import Run
 
 SHAPES = [(1, 40, 40, 3), (3, 32, 57, 3)]
 KINDS = {
@@ -58,14 +59,14 @@ def test_other_runtimes_answer_the_same_for_any_batch_and_size(kind, name, tmp_p
         if len(weight.shape) == 1:
             weight.assign(weight + np.random.default_rng(1).uniform(0, 0.5, weight.shape))
     version = pathlib.Path(export.save(encoder, tmp_path / name, formats=(kind,)))
-    answer = LOADERS[kind](version / runtimes.FILES[kind])
+    answer = LOADERS[kind](version / formats.FILES[kind])
     for shape in SHAPES:
         want = expected(encoder, images(shape))
         np.testing.assert_allclose(answer(images(shape)), want, atol=1e-4 * want.max())
     card = json.loads((tmp_path / name / "card.json").read_text())
-    assert f"1/{runtimes.FILES[kind]}" in card["files"]
-    others = {*runtimes.FILES} - {kind}
-    assert not any((version / runtimes.FILES[other]).exists() for other in others)
+    assert f"1/{formats.FILES[kind]}" in card["files"]
+    others = {*formats.FILES} - {kind}
+    assert not any((version / formats.FILES[other]).exists() for other in others)
 
 
 def test_unknown_formats_and_missing_converters_are_named_before_the_run(tmp_path, monkeypatch):
@@ -73,7 +74,7 @@ def test_unknown_formats_and_missing_converters_are_named_before_the_run(tmp_pat
     run = Run(workdir=str(tmp_path / "run"), formats=("onyx",))
     with pytest.raises(UserError, match=r"--formats: expected some of onnx, litert.*'onyx'"):
         run.start("test", {})
-    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None)
     run.formats = ("onnx",)
     with pytest.raises(UserError, match=r"-e '.\[onnx\]'"):
         run.start("test", {})

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from conftest import jpeg, photo, tiny_encoder
 
-from sslzoo import encoders, export, warmup, zoo
+from sslzoo import encoders, export, zoo
+from sslzoo.export import warmup
 
 logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
 
@@ -31,7 +32,7 @@ def root(tmp_path_factory):
     export.save(encoders.get("small"), root / "plain", image_size=SIDE)
     x = keras.Input((None, None, 3))
     y = keras.layers.UpSampling2D()(keras.layers.Conv2D(3, 3, padding="same")(x))
-    export.save_generator(keras.Model(x, y), root / "painter")
+    export.save_image_model(keras.Model(x, y), root / "painter")
     return root
 
 

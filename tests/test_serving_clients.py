@@ -19,7 +19,8 @@ import tensorflow as tf
 from conftest import jpeg, photo, tiny_encoder
 from google.protobuf import text_format
 
-from sslzoo import cli, encoders, export, serving, zoo
+from sslzoo import cli, encoders, export, zoo
+from sslzoo.commands import serving_config
 from sslzoo.errors import UserError
 
 predict_pb2 = pytest.importorskip("tensorflow_serving.apis.predict_pb2")
@@ -54,11 +55,11 @@ def parsed(file):
 
 def test_the_config_names_every_model_and_where_the_server_sees_it(root, monkeypatch):
     monkeypatch.chdir(root.parent)  # the server may be started elsewhere
-    serving.main(root=root.name)
+    serving_config.main(root=root.name)
     names = ["head", "plain"]
     assert parsed(root / "models.config") == {name: str(root / name) for name in names}
     assert [entry.name for entry in zoo.list(root)] == names
-    serving.main(root=str(root), base_path="/models", output=str(root / "other.config"))
+    serving_config.main(root=str(root), base_path="/models", output=str(root / "other.config"))
     assert parsed(root / "other.config") == {name: f"/models/{name}" for name in names}
 
 
@@ -74,14 +75,16 @@ def test_the_config_is_a_command(root, monkeypatch, tmp_path):
 
 def test_the_config_survives_odd_folders():
     path = 'C:\\zoo "of" café\n/rotation'
-    config = text_format.Parse(serving.config({"rotation": path}), config_pb2.ModelServerConfig())
+    config = text_format.Parse(
+        serving_config.config({"rotation": path}), config_pb2.ModelServerConfig()
+    )
     (model,) = config.model_config_list.config
     assert (model.base_path, model.model_platform) == (path, "tensorflow")
 
 
 def test_an_empty_zoo_has_no_config(tmp_path):
     with pytest.raises(UserError, match="--root"):
-        serving.main(root=str(tmp_path))
+        serving_config.main(root=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
 
-from sslzoo import encoders, export, images
+from sslzoo import encoders, export, pictures
 from sslzoo.errors import UserError
-from sslzoo.layers import PixelShuffle
+from sslzoo.images import quality
+from sslzoo.parts.layers import PixelShuffle
 from sslzoo.pretexts import superres
 from sslzoo.pretexts.superres import Superres, srresnet
 
@@ -65,8 +66,8 @@ def test_stages_of_srresnet():
 
 def test_parameter_counts_of_the_paper():
     pretext = Superres(srresnet(), adversarial=0.001)
-    assert count(pretext.generator_variables) == 1_548_547
-    assert count(pretext.discriminator_variables) == 23_563_649
+    assert count(pretext.ungrouped_variables) == 1_548_547
+    assert count(pretext.parameter_groups["discriminator"]) == 23_563_649
     assert pretext(np.zeros((1, 24, 24, 3))).shape == (1, 96, 96, 3)
 
 
@@ -96,7 +97,7 @@ def test_content_is_0_for_the_truth_and_the_adversary_has_its_weight():
     y = np.stack([photo(16, i) * 2 - 1 for i in range(2)])
     assert float(pretext.content_loss(None, y, y)) == 0
     assert float(pretext.content_loss(None, y, y + 0.5)) == pytest.approx(0.25, rel=1e-5)
-    g_loss = pretext.losses(*[pretext.discriminator(y)] * 2)[1]
+    g_loss = pretext.adversarial_losses(*[pretext.discriminator(y)] * 2)[1]
     assert float(pretext.compute_loss(None, y, y)) == pytest.approx(0.001 * float(g_loss), rel=1e-4)
 
 
@@ -153,13 +154,13 @@ def test_similarity_is_that_of_y_without_the_border():
     a = np.full((20, 20, 3), 0.5, np.float32)
     b = a + np.float32(0.1)  # 0.1 * 219 / 255 of Y
     b[:4] = 1
-    psnr, _ = images.similarity(a, b, 4)
+    psnr, _ = quality.similarity(a, b, 4)
     assert float(psnr) == pytest.approx(-20 * np.log10(0.1 * 219 / 255), abs=0.01)
     green, blue = (a + np.eye(3, dtype=np.float32)[i] * 0.1 for i in (1, 2))
-    assert images.similarity(a, green, 4)[0] < images.similarity(a, blue, 4)[0]
+    assert quality.similarity(a, green, 4)[0] < quality.similarity(a, blue, 4)[0]
     noisy = a + np.random.default_rng(0).normal(0, 0.1, a.shape).astype(np.float32)
-    assert float(images.similarity(a, a, 4)[1]) == pytest.approx(1)
-    assert images.similarity(a, noisy, 4)[1] < 0.5
+    assert float(quality.similarity(a, a, 4)[1]) == pytest.approx(1)
+    assert quality.similarity(a, noisy, 4)[1] < 0.5
 
 
 def test_score_of_bicubic_itself_is_bicubics():
@@ -186,7 +187,7 @@ def test_it_learns_to_beat_bicubic_on_squares_of_four_pixels():
 
 def test_the_exported_upscaler_takes_any_size(tmp_path):
     upscaler = small().upscaler()
-    served = tf.saved_model.load(export.save_generator(upscaler, tmp_path / "up"))
+    served = tf.saved_model.load(export.save_image_model(upscaler, tmp_path / "up"))
     x = np.random.default_rng(0).random((2, 9, 7, 3), np.float32)
     answer = served.generate(x)["images"]
     assert answer.shape == (2, 36, 28, 3)
@@ -220,10 +221,10 @@ def test_picture_shows_bicubic_answer_and_truth():
     panels = [picture[:, i * (side + 8) :][:, :side] for i in range(3)]
     factor = side // 16
     np.testing.assert_array_equal(
-        panels[0][::factor, ::factor], images.to_uint8(superres.enlarge(x[0], 4))
+        panels[0][::factor, ::factor], pictures.to_uint8(superres.enlarge(x[0], 4))
     )
     assert panels[1].min() == 255
     np.testing.assert_array_equal(
-        panels[2][::factor, ::factor], images.to_uint8((y[0].numpy() + 1) / 2)
+        panels[2][::factor, ::factor], pictures.to_uint8((y[0].numpy() + 1) / 2)
     )
     assert pretext.picture(x[0].numpy(), y[0].numpy()).shape[1] == 2 * side + 8

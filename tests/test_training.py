@@ -15,9 +15,9 @@ from absl import logging
 from conftest import tiny_encoder
 from toy import UpsideDown
 
-from sslzoo import callbacks, checkpoints, training
+from sslzoo import training
 from sslzoo.errors import UserError
-from sslzoo.run import Run
+from sslzoo.training import Run, callbacks, checkpoints
 
 RECIPE = [sys.executable, "-m", "sslzoo.recipes.jigsaw"]
 TINY = {

@@ -10,7 +10,7 @@ import time
 import numpy as np
 from absl import app, flags
 
-from sslzoo import clusters
+from sslzoo.parts import clusters
 
 MOST = flags.DEFINE_integer("most", 100_000, "largest number of images, up to 1,000,000")
 DIMS = flags.DEFINE_integer("dims", 256, "of the features")

@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from sslzoo import encoders, layers
+from sslzoo import encoders
+from sslzoo.parts import layers
 
 BATCH = flags.DEFINE_integer("batch", 72, "images per step")
 REPEATS = flags.DEFINE_integer("repeats", 5, "rounds over all rows; the fastest step counts")

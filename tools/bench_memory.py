@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from sslzoo import memory
+from sslzoo.parts import memory
 
 BATCH = flags.DEFINE_integer("batch", 256, "images per step")
 NEGATIVES = flags.DEFINE_integer("negatives", 4096, "rows drawn in each step")

@@ -10,8 +10,9 @@ import sys
 import numpy as np
 from absl import app, flags
 
-from sslzoo import data, lab
+from sslzoo import data
 from sslzoo.errors import UserError
+from sslzoo.images import lab
 
 DATASET = flags.DEFINE_string("dataset", "photos", "photos, a folder, a .npz file, or tfds:NAME")
 DATA_DIR = flags.DEFINE_string("data_dir", "", "where TensorFlow Datasets keeps prepared datasets")

@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from sslzoo import data, encoders, images, probes, training
+from sslzoo.images import geometry
 
 DATASET = flags.DEFINE_string("dataset", "photos", "as for a recipe")
 RESIZE = flags.DEFINE_integer("resize", 0, "shorter side in pixels; 0 leaves it")
@@ -31,7 +32,7 @@ def varied(example):
     """One example -> (image (crop, crop, 3), label): padded, cut and mirrored by its seed."""
     cut, mirror = images.split_seed(example["seed"], 2)
     image = tf.pad(example["image"], [[PAD.value] * 2, [PAD.value] * 2, [0, 0]])
-    image = images.random_crop(image, CROP.value, cut)
+    image = geometry.random_crop(image, CROP.value, cut)
     return tf.image.stateless_random_flip_left_right(image, mirror), example["label"]
 
 

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from sslzoo import headers
+from sslzoo.images import headers
 
 JPEG_RATIOS = (1, 2, 4, 8)  # shrinkings that libjpeg does inside the inverse DCT, nearly for free
 

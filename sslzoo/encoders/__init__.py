@@ -18,7 +18,7 @@ import keras
 
 from sslzoo.encoders import applications, stem
 from sslzoo.errors import UserError
-from sslzoo.layers import GroupedConv2D, local_response_normalization
+from sslzoo.parts.layers import GroupedConv2D, local_response_normalization
 
 
 def get(name, **kwargs):
@@ -27,28 +27,41 @@ def get(name, **kwargs):
     Args:
         name: `small`, `mini`, `small_sobel`, `alexnet`, `alexnet_cfn`, `alexnet_bn`,
             `alexnet_sobel`, `alexnet_small`, `nin`, `resnet18`, `resnet50`, or a classification
-            backbone of `keras.applications` in any case of letters, e.g. `MobileNetV2`.
+            backbone of `keras.applications` in any case of letters, e.g. `MobileNetV2`; with the
+            weights that Keras downloads, `MobileNetV2:imagenet`, or those of a file of Keras'
+            without top, `MobileNetV2:FILE`.
         **kwargs: arguments of the function of that name; the other alexnets take `alexnet`'s.
 
     Returns:
         keras.Model, (B, H, W, 3) float32 in [0, 1] -> (B, h, w, C).
     """
-    lowered = name.lower()
+    family, _, weights = name.partition(":")
+    lowered = family.lower()
+    if not known(name):
+        raise UserError(f"Unknown encoder. Expected one of {', '.join(names())}. Received: {name}")
     if lowered in PRESETS:
         build, preset = PRESETS[lowered]
-    elif lowered in applications.available():
-        build, preset = applications.build, {"name": lowered}
     else:
-        known = sorted(PRESETS) + sorted(f.__name__ for f in applications.available().values())
-        raise UserError(f"Unknown encoder. Expected one of {', '.join(known)}. Received: {name}")
-    allowed = [p for p in inspect.signature(build).parameters if p != "name"]
+        build, preset = applications.build, {"name": lowered, "weights": weights or None}
+    allowed = [p for p in inspect.signature(build).parameters if p not in ("name", "weights")]
     if unknown := sorted(set(kwargs) - set(allowed)):
         expected = f"Expected some of {', '.join(allowed)}" if allowed else "It takes none"
         raise UserError(
             f"Unknown argument of encoder {name}. {expected}. Received: {', '.join(unknown)}"
         )
     inputs, outputs = build(**{**preset, **kwargs})
-    return keras.Model(inputs, outputs, name=name)
+    return keras.Model(inputs, outputs, name=family)
+
+
+def names():
+    """The names that `get` knows."""
+    return sorted(PRESETS) + sorted(f.__name__ for f in applications.available().values())
+
+
+def known(name):
+    """Whether `get` builds an encoder of this name."""
+    family, _, weights = name.lower().partition(":")
+    return family in applications.available() or (family in PRESETS and not weights)
 
 
 def stages(encoder):

@@ -4,6 +4,8 @@ import inspect
 
 import keras
 
+from sslzoo.errors import UserError
+
 
 def available():
     """The model functions of `keras.applications`, by name in lower case.
@@ -14,8 +16,10 @@ def available():
     return {name.lower(): f for name, f in functions if not name.startswith("NASNet")}
 
 
-def build(name):
-    """A backbone of `keras.applications` without weights and top, normalising as its family does.
+def build(name, weights=None):
+    """A backbone of `keras.applications` without top, normalising as its family does.
+
+    `weights` are a file of Keras' own without top, `"imagenet"` for its download, or None.
 
     A stage is the last activation of each stride (in Inception, of one branch). The last one is
     the output, or in VGG comes before it: a max-pool.
@@ -24,7 +28,13 @@ def build(name):
     inputs = keras.Input((None, None, 3), name="images")
     pixels = keras.layers.Rescaling(255.0, name="to_255")(inputs)
     normalized = inspect.getmodule(function).preprocess_input(pixels)
-    body = function(include_top=False, weights=None, input_tensor=normalized)
+    try:
+        body = function(include_top=False, weights=weights, input_tensor=normalized)
+    except Exception as error:  # of a download, HDF5, or shapes
+        raise UserError(
+            f"--encoder: expected weights of {name} without its top: imagenet, which Keras "
+            f"downloads, or a file. Received: {weights!r}: {' '.join(str(error).split())[:200]}"
+        ) from None
     taps = _taps(body)
 
     def call(layer, *args, **kwargs):
@@ -32,6 +42,7 @@ def build(name):
         return keras.layers.Identity(name=taps[layer.name])(x) if layer.name in taps else x
 
     tapped = keras.models.clone_model(body, call_function=call)
+    tapped.set_weights(body.get_weights())  # a clone starts anew
     return tapped.inputs[0], tapped.outputs[0]
 
 

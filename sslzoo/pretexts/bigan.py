@@ -5,13 +5,16 @@ shown pairs: an image with its code, or a code with its image. To fool it the tw
 other's inverse, though neither ever sees what the other makes of its work.
 """
 
+from typing import Literal
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from sslzoo import heads, images
-from sslzoo.adversarial import TwoPlayer
+from sslzoo import images, pictures
 from sslzoo.errors import UserError
+from sslzoo.parts import decoders
+from sslzoo.parts.adversarial import GAN, TwoPlayer
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -46,9 +49,9 @@ class BiGAN(TwoPlayer):
         encoder,
         crop=64,
         codes=200,
-        network="conv",
+        network: Literal["conv", "dense"] = "conv",
         width=64,
-        gan="bce",
+        gan: GAN = "bce",
         critic_steps=1,
         batch_norm=True,
         **kwargs,
@@ -66,25 +69,14 @@ class BiGAN(TwoPlayer):
             {"images": image, "noise": noise},
             {"codes": code, "painted": generator(noise)},
             critic,
-            gan=gan,
-            critic_steps=critic_steps,
             **kwargs,
         )
-
-        # === Config ===
-        self.crop = crop
-        self.codes = codes
-        self.network = network
-        self.width = width
-        self.batch_norm = batch_norm
-
         self.generator = generator
 
     def transform(self, example):
         """One image -> ({images (crop, crop, 3) in [0, 1], noise (codes,)}, images in [-1, 1])."""
-        crop_seed, flip_seed, noise_seed = images.split_seed(example["seed"], 3)
-        image = images.random_crop(example["image"], self.crop, crop_seed)
-        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+        flip_seed, noise_seed = images.split_seed(example["seed"], 2)
+        image = tf.image.stateless_random_flip_left_right(example["image"], flip_seed)
         noise = tf.random.stateless_uniform((self.codes,), noise_seed, -1.0, 1.0)
         return {"images": image, "noise": noise}, image * 2 - 1
 
@@ -96,13 +88,17 @@ class BiGAN(TwoPlayer):
         """Pairs of images (B, crop, crop, 3) in [-1, 1] and codes (B, codes)."""
         return [y, y_pred["codes"]], [y_pred["painted"], x["noise"]]
 
-    def losses(self, real, fake):
+    def adversarial_losses(self, real, fake):
         """Encoder and generator have the discriminator's loss with the labels exchanged.
 
         Each of its two terms counts half, so under bce both start from ln 2.
         """
         scale = 0.5 if self.gan == "bce" else 1.0
-        return scale * super().losses(real, fake)[0], scale * super().losses(fake, real)[0]
+        ours, theirs = (
+            super().adversarial_losses(real, fake),
+            super().adversarial_losses(fake, real),
+        )
+        return scale * ours[0], scale * theirs[0]
 
     def picture(self, x, y, y_pred=None):
         """The image, what the generator makes of its code, and an image of the noise."""
@@ -110,8 +106,8 @@ class BiGAN(TwoPlayer):
         if y_pred is not None:
             again = self.generator(y_pred["codes"][None], training=False)[0]
             panels += [(np.asarray(part) + 1) / 2 for part in (again, y_pred["painted"])]
-        panels = [images.enlarge(images.to_uint8(panel), 96) for panel in panels]
-        return images.mosaic(panels, len(panels), gap=8)
+        panels = [pictures.enlarge(pictures.to_uint8(panel), 96) for panel in panels]
+        return pictures.mosaic(panels, len(panels), gap=8)
 
     def reconstruction(self, puzzles):
         """Is G(E(x)) near x? The mean distance (), and that to another image's G(E(x)).
@@ -131,7 +127,7 @@ class BiGAN(TwoPlayer):
 
 
 def _linear(width, name, zero=False):
-    start = "zeros" if zero else heads.normal()
+    start = "zeros" if zero else decoders.normal()
     return keras.layers.Dense(width, kernel_initializer=start, name=name)
 
 
@@ -148,11 +144,11 @@ def _finish(x, code, name, activation, norm):
     """Adds a projection of the code to every pixel of x (..., C), then batch norm, activation."""
     width = x.shape[-1]
     project = keras.layers.Dense(
-        width, use_bias=False, kernel_initializer=heads.normal(), name=f"{name}_code"
+        width, use_bias=False, kernel_initializer=decoders.normal(), name=f"{name}_code"
     )
     shape = (1,) * (len(x.shape) - 2) + (width,)
     x = x + keras.layers.Reshape(shape)(project(code))
-    x = heads.batch_norm(x, name) if norm else x
+    x = decoders.batch_norm(x, name) if norm else x
     return keras.layers.Activation(activation, name=name)(x)
 
 
@@ -171,7 +167,7 @@ def _conv_generator(side, codes, width, norm):
 
 def _up(width, name):
     return keras.layers.Conv2DTranspose(
-        width, 4, strides=2, padding="same", kernel_initializer=heads.normal(), name=name
+        width, 4, strides=2, padding="same", kernel_initializer=decoders.normal(), name=name
     )
 
 
@@ -185,7 +181,7 @@ def _conv_discriminator(side, codes, width, norm):
             5,
             strides=2,
             padding="same",
-            kernel_initializer=heads.normal(),
+            kernel_initializer=decoders.normal(),
             name=f"d{i}_conv",
         )(x)
         x = _finish(x, code, f"d{i}", "leaky_relu", norm) if i else _leaky(x)
@@ -198,7 +194,7 @@ def _dense_generator(side, codes, width, norm):
     x = code = keras.Input((codes,), name="code")
     for i in range(2):
         x = _linear(width, f"g{i}_dense")(x)
-        x = heads.batch_norm(x, f"g{i}") if norm else x
+        x = decoders.batch_norm(x, f"g{i}") if norm else x
         x = keras.layers.ReLU(name=f"g{i}")(x)
     x = keras.layers.Activation("tanh")(_linear(side * side * 3, "g_dense")(x))
     return keras.Model(code, keras.layers.Reshape((side, side, 3))(x), name="generator")
@@ -230,17 +226,15 @@ def dense_encoder(side, width=1024):
     """
     image = keras.Input((None, None, 3), name="images")
     x = keras.layers.Rescaling(2.0, -1.0, name="normalize")(image)
-    start = heads.normal()
+    start = decoders.normal()
     x = keras.layers.Conv2D(width, side, kernel_initializer=start, name="stage1_conv")(x)
     x = keras.layers.LeakyReLU(0.2, name="stage1")(x)
     x = keras.layers.Conv2D(width, 1, kernel_initializer=start, name="stage2_conv")(x)
-    x = keras.layers.LeakyReLU(0.2, name="stage2")(heads.batch_norm(x, "stage2"))
+    x = keras.layers.LeakyReLU(0.2, name="stage2")(decoders.batch_norm(x, "stage2"))
     return keras.Model(image, x, name="dense_encoder")
 
 
 def _check(crop, codes, network):
-    if network not in NETWORKS:
-        raise UserError(f"--network: expected conv or dense. Received: {network!r}")
     if crop < 4 or (network == "conv" and (crop < 8 or crop & (crop - 1))):
         raise UserError(
             f"--crop: expected a power of 2, 8 or more, for --network=conv. Received: {crop}"

@@ -5,13 +5,16 @@ directions: one of 313 bins of the ab plane, with rare colours counting more, or
 themselves, which makes dull pictures. What a thing is tells what colour it may have.
 """
 
+from typing import Literal
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from sslzoo import images, lab
+from sslzoo import pictures
 from sslzoo.errors import UserError
-from sslzoo.pretext import Pretext, replica_count
+from sslzoo.images import lab
+from sslzoo.pretext import Pretext
 
 AB_SCALE = 110.0  # puzzles and the baseline hold a and b in this unit: about -1 to 1
 
@@ -50,7 +53,7 @@ class Colorization(Pretext):
         self,
         encoder,
         crop=176,
-        loss="classification",
+        loss: Literal["classification", "l2"] = "classification",
         prior=None,
         uniform=0.5,
         neighbors=5,
@@ -58,7 +61,7 @@ class Colorization(Pretext):
         width=0,
         **kwargs,
     ):
-        _check(crop, loss, uniform, neighbors, temperature, width)
+        _check(crop, uniform, neighbors, temperature, width)
         # === Functional model ===
         x = grey = keras.Input((None, None, 3), name="grey")
         x = _decoder(encoder(x), grey, width)  # (B, h, w, width or C), a quarter of the image
@@ -69,35 +72,20 @@ class Colorization(Pretext):
             name="colors",
         )(x)
         super().__init__(encoder, grey, outputs, **kwargs)
-
-        # === Config ===
-        self.crop = crop
         self.kind = loss  # `compile` has an attribute `loss` of its own
-        self.prior = None if prior is None else tuple(map(float, prior))
-        self.uniform = uniform
-        self.neighbors = neighbors
-        self.temperature = temperature
-        self.width = width
-
         self.class_weights = lab.class_weights(
             np.full(len(lab.BINS), 1 / len(lab.BINS)) if prior is None else prior, uniform
         )
         if loss == "classification" and prior is None:  # else it depends on whose prior it is
             self.chance_loss = float(np.log(len(lab.BINS)))
 
-    def get_config(self):
-        """The `__init__` arguments."""
-        return {**super().get_config(), "loss": self.kind}
-
     def transform(self, example):
         """One image -> (grey (crop, crop, 3), its ab / 110 (crop / 4, crop / 4, 2))."""
-        crop_seed, flip_seed = images.split_seed(example["seed"], 2)
-        image = images.random_crop(example["image"], self.crop, crop_seed)
-        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+        image = tf.image.stateless_random_flip_left_right(example["image"], example["seed"])
         return lab.grey(image), lab.subsampled_ab(image) / AB_SCALE
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean over the pixels (), divided by the number of replicas; grey images count 0."""
+    def content_loss(self, x, y, y_pred, sample_weight=None):
+        """The error of the colours, a mean over the pixels (); grey images count 0."""
         if self.kind == "l2":
             losses = tf.reduce_sum(tf.square(y - y_pred), -1)
         else:
@@ -105,14 +93,14 @@ class Colorization(Pretext):
             losses = tf.nn.softmax_cross_entropy_with_logits(target, y_pred)
             losses *= tf.gather(self.class_weights, tf.argmax(target, -1))
         losses *= tf.cast(lab.is_colorful(y * AB_SCALE), losses.dtype)[:, None, None]  # (B, h, w)
-        return tf.reduce_mean(losses) / replica_count()
+        return tf.reduce_mean(losses)
 
     def picture(self, x, y, y_pred=None):
         """The grey image, the network's colours, and the true ones, as coarse as its own."""
         answers = [y * AB_SCALE] if y_pred is None else [self.paint.decode(y_pred), y * AB_SCALE]
         colored = [recolor(x, ab) for ab in answers]
-        panels = [images.enlarge(images.to_uint8(panel), 96) for panel in [x, *colored]]
-        return images.mosaic(panels, len(panels), gap=8)
+        panels = [pictures.enlarge(pictures.to_uint8(panel), 96) for panel in [x, *colored]]
+        return pictures.mosaic(panels, len(panels), gap=8)
 
     @property
     def paint(self):
@@ -229,11 +217,9 @@ def recolor(pixels, ab):
     return lab.lab_to_rgb(tf.concat([lab.lightness(pixels), ab], -1))
 
 
-def _check(crop, loss, uniform, neighbors, temperature, width):
+def _check(crop, uniform, neighbors, temperature, width):
     if crop < 4 or crop % 4:
         raise UserError(f"--crop: expected a multiple of 4 pixels. Received: {crop}")
-    if loss not in ("classification", "l2"):
-        raise UserError(f"--loss: expected classification or l2. Received: {loss!r}")
     if not 0 < uniform <= 1:
         raise UserError(f"--uniform: expected more than 0, at most 1. Received: {uniform}")
     if not 1 <= neighbors <= len(lab.BINS):

@@ -11,8 +11,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import clusters, images
+from sslzoo import images, pictures
 from sslzoo.errors import UserError
+from sslzoo.images import geometry
+from sslzoo.parts import clusters
 from sslzoo.pretext import Pretext
 
 HALF = 0.01  # a share of the clusters; where so few hold half of the images, they have collapsed
@@ -26,7 +28,7 @@ class DeepCluster(Pretext):
     it; without, it is `index % k`. The defaults are the paper's for ImageNet.
 
     Departures from the paper: the crops come from a square of the resized image; clusters that
-    would be empty are repaired, so labels need no renumbering; see also `sslzoo.clusters`. The
+    would be empty are repaired, so labels need no renumbering; see also `parts.clusters`. The
     Sobel filters are part of the encoder (`alexnet_sobel`, `small_sobel`).
 
     Args:
@@ -60,25 +62,14 @@ class DeepCluster(Pretext):
         pca=256,
         **kwargs,
     ):
-        _check(num_images, k, crop, view, min_area, pca)
+        geometry.check_view(crop, view, min_area)
+        _check(num_images, k, pca)
         # === Functional model ===
         image = keras.Input((view, view, 3), name="images")
         features = _features(encoder(image), fc, dropout)
         top = keras.layers.Dense(k, kernel_initializer=_new_kernel(), name="top")
         x = keras.layers.ReLU()(features) if fc else features
         super().__init__(encoder, image, top(x), **kwargs)
-
-        # === Config ===
-        self.num_images = num_images
-        self.k = k
-        self.crop = crop
-        self.view = view
-        self.min_area = min_area
-        self.flip = flip
-        self.fc = fc
-        self.dropout = dropout
-        self.pca = pca
-
         self.top = top
         self.features = keras.Model(image, features, name="features")
         self.chance_loss = float(np.log(k))
@@ -94,27 +85,27 @@ class DeepCluster(Pretext):
 
     def transform(self, example):
         """One image -> (a view of it (view, view, 3), its index ())."""
-        seeds = images.split_seed(example["seed"], 3)
-        image = images.random_crop(example["image"], self.crop, seeds[0])
-        image = images.random_resized_crop(image, self.view, self.min_area, seeds[1])
+        seeds = images.split_seed(example["seed"], 2)
+        image = geometry.random_resized_crop(example["image"], self.view, self.min_area, seeds[0])
         if self.flip:
-            image = tf.image.stateless_random_flip_left_right(image, seeds[2])
+            image = tf.image.stateless_random_flip_left_right(image, seeds[1])
         return image, example["index"]
 
     # === Training ===
 
-    def compile(self, optimizer, top_optimizer, **kwargs):
-        """`Pretext.compile` with an optimizer for the last layer alone (the paper: no momentum)."""
-        super().compile(optimizer, **kwargs)
-        self.top_optimizer = keras.optimizers.get(top_optimizer)
-        self.top_optimizer.build(self.top.trainable_variables)
+    @property
+    def parameter_groups(self):
+        """The last layer has an optimizer of its own, `top` (the paper: no momentum)."""
+        return {"top": self.top.trainable_variables}
 
-    def get_compile_config(self):
-        """With the second optimizer."""
-        config = super().get_compile_config()
-        if config:
-            config["top_optimizer"] = keras.saving.serialize_keras_object(self.top_optimizer)
-        return config
+    def compile(self, optimizer, *args, **kwargs):
+        """`Pretext.compile`; the first optimizer has slots for the last layer too.
+
+        It never uses them, but checkpoints of sslzoo 0.1 hold them.
+        """
+        optimizer = keras.optimizers.get(optimizer)
+        optimizer.build(self.trainable_variables)
+        super().compile(optimizer, *args, **kwargs)
 
     def train_step(self, data):
         """The label is the image's cluster."""
@@ -129,25 +120,18 @@ class DeepCluster(Pretext):
         labels = tf.gather(self.assignments.value, index)
         return keras.utils.pack_x_y_sample_weight(x, labels, weight)
 
-    def apply_gradients(self, gradients):
-        """The last layer's go to its own optimizer."""
-        top = {id(v) for v in self.top.trainable_variables}
-        pairs = list(zip(gradients, self.trainable_variables, strict=True))
-        self.optimizer.apply(*zip(*(p for p in pairs if id(p[1]) not in top), strict=True))
-        self.top_optimizer.apply(*zip(*(p for p in pairs if id(p[1]) in top), strict=True))
-
     def reset_top(self, seed):
         """New weights and momenta of the last layer, whose outputs mean other clusters now."""
         kernel, bias = self.top.kernel, self.top.bias
         kernel.assign(_new_kernel(seed)(kernel.shape))
         bias.assign(tf.zeros_like(bias))
-        for slot in self.top_optimizer.variables:
+        for slot in self.optimizers["top"].variables:
             if slot.shape:  # not the step or the rate
                 slot.assign(tf.zeros_like(slot))
 
     def picture(self, x, y, y_pred=None):
         """The view; with an answer, in a green frame where it names the cluster, else in red."""
-        picture = images.enlarge(images.to_uint8(x), 96)
+        picture = pictures.enlarge(pictures.to_uint8(x), 96)
         if y_pred is None:
             return picture
         right = int(np.argmax(y_pred)) == int(self.assignments.numpy()[int(y)])
@@ -237,12 +221,8 @@ def _new_kernel(seed=None):
     return keras.initializers.RandomNormal(stddev=0.01, seed=seed)
 
 
-def _check(num_images, k, crop, view, min_area, pca):
+def _check(num_images, k, pca):
     if not 2 <= k <= num_images:
         raise UserError(f"--k: expected 2 to {num_images} clusters (images). Received: {k}")
-    if not 1 <= view <= crop:
-        raise UserError(f"--view: expected 1 to --crop={crop} pixels. Received: {view}")
-    if not 0 < min_area <= 1:
-        raise UserError(f"--min_area: expected more than 0, at most 1. Received: {min_area}")
     if pca < 1:
         raise UserError(f"--pca: expected at least 1 dimension. Received: {pca}")

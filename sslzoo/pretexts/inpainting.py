@@ -5,17 +5,20 @@ To say what belongs there it must know what kind of scene it sees. A squared err
 blurred mean of all that might be there; a discriminator makes it choose.
 """
 
+from typing import Literal
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from sslzoo import heads, images
-from sslzoo.adversarial import TwoPlayer
+from sslzoo import images, pictures
 from sslzoo.errors import UserError
-from sslzoo.layers import ChannelWiseDense
+from sslzoo.images import masks
+from sslzoo.parts import decoders
+from sslzoo.parts.adversarial import GAN, TwoPlayer
+from sslzoo.parts.layers import ChannelWiseDense
 
 FILL = (0.485, 0.456, 0.406)  # about the mean of photographs, which encoders turn into 0
-MASKS = ("center", "blocks", "region")
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -61,43 +64,29 @@ class Inpainting(TwoPlayer):
         self,
         encoder,
         crop=128,
-        mask="center",
+        mask: Literal["center", "blocks", "region"] = "center",
         overlap=4,
         bottleneck=4000,
         width=512,
-        loss="l2",
+        loss: Literal["l2", "l1"] = "l2",
         adversarial=0.001,
-        gan="bce",
+        gan: GAN = "bce",
         critic_steps=1,
         discriminator_width=64,
         batch_norm=True,
         **kwargs,
     ):
-        _check(crop, mask, overlap, bottleneck, width, loss, adversarial)
+        _check(crop, mask, overlap, bottleneck, width, adversarial)
         # === Functional model ===
         side = crop // 2 if mask == "center" else crop
         image = keras.Input((crop, crop, 3), name="images")
         x = _bridge(encoder(image), bottleneck, width, batch_norm)
         painted = _decoder(x, side, width, batch_norm)
         norm = batch_norm and gan != "wgan-gp"
-        critic = heads.discriminator(side, discriminator_width, norm) if adversarial else None
-        super().__init__(encoder, image, painted, critic, adversarial, gan, critic_steps, **kwargs)
-
-        # === Config ===
-        self.crop = crop
-        self.mask = mask
-        self.overlap = overlap
-        self.bottleneck = bottleneck
-        self.width = width
-        self.kind = loss  # `compile` has an attribute `loss` of its own
-        self.discriminator_width = discriminator_width
-        self.batch_norm = batch_norm
-
+        critic = decoders.discriminator(side, discriminator_width, norm) if adversarial else None
+        super().__init__(encoder, image, painted, critic, **kwargs)
         self.side = side
-
-    def get_config(self):
-        """The `__init__` arguments."""
-        return {**super().get_config(), "loss": self.kind}
+        self.kind = loss  # `compile` has an attribute `loss` of its own
 
     def transform(self, example):
         """One image -> (with a hole (crop, crop, 3) in [0, 1], target, weights).
@@ -105,9 +94,8 @@ class Inpainting(TwoPlayer):
         The target (side, side, 3) in [-1, 1] is the central square, or the image; the weights
         (side, side) of the squared errors are 1 in the hole, 10 in the overlap, else 0.
         """
-        crop_seed, flip_seed, mask_seed = images.split_seed(example["seed"], 3)
-        image = images.random_crop(example["image"], self.crop, crop_seed)
-        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+        flip_seed, mask_seed = images.split_seed(example["seed"], 2)
+        image = tf.image.stateless_random_flip_left_right(example["image"], flip_seed)
         hole, weights = self.hole(mask_seed)
         shown = tf.where(hole[..., None], tf.constant(FILL), image)
         return shown, self.window(image) * 2 - 1, weights
@@ -120,7 +108,7 @@ class Inpainting(TwoPlayer):
             after = self.crop - inner - margin
             hole = tf.pad(tf.ones((inner, inner), tf.bool), [[margin, after], [margin, after]])
             return hole, tf.pad(tf.ones((inner, inner)), [[band, band]] * 2, constant_values=10.0)
-        mask = images.random_blocks if self.mask == "blocks" else images.random_region
+        mask = masks.random_blocks if self.mask == "blocks" else masks.random_region
         hole = mask(self.crop, seed)
         return hole, tf.cast(hole, tf.float32)
 
@@ -146,8 +134,8 @@ class Inpainting(TwoPlayer):
         """The image with its hole, the same with what the network painted there, and the truth."""
         parts = [y] if y_pred is None else [y_pred, y]
         panels = [x, *(self.paste(x, (part + 1) / 2) for part in parts)]
-        panels = [images.enlarge(images.to_uint8(panel), 96) for panel in panels]
-        return images.mosaic(panels, len(panels), gap=8)
+        panels = [pictures.enlarge(pictures.to_uint8(panel), 96) for panel in panels]
+        return pictures.mosaic(panels, len(panels), gap=8)
 
     def paste(self, x, part):
         """The image `x` (crop, crop, 3) with its hole filled from `part` (side, side, 3)."""
@@ -167,12 +155,12 @@ def _bridge(x, bottleneck, width, norm):
         x = keras.layers.Conv2D(x.shape[-1], 1, name="mix")(x)
         return keras.layers.ReLU()(x)
     size = x.shape[1:3]
-    init = heads.normal()
+    init = decoders.normal()
     x = keras.layers.Conv2D(bottleneck, size, kernel_initializer=init, name="bottleneck_conv")(x)
-    x = heads.batch_norm(x, "bottleneck") if norm else x
+    x = decoders.batch_norm(x, "bottleneck") if norm else x
     x = keras.layers.LeakyReLU(0.2, name="bottleneck")(x)
     x = keras.layers.Conv2DTranspose(width, size, kernel_initializer=init, name="spread_conv")(x)
-    x = heads.batch_norm(x, "spread") if norm else x
+    x = decoders.batch_norm(x, "spread") if norm else x
     return keras.layers.ReLU(name="spread")(x)
 
 
@@ -180,8 +168,8 @@ def _decoder(x, side, width, norm):
     """(B, h, w, C) -> (B, side, side, 3) in [-1, 1], by as many doublings as fit."""
     doublings = int(np.log2(side / x.shape[1]))
     for i in range(1, doublings):
-        x = heads.up(x, max(width >> i, 16), f"up{i}", norm)
-    x = heads.up(x, 3, f"up{doublings}", norm=False, activation="linear")
+        x = decoders.up(x, max(width >> i, 16), f"up{i}", norm)
+    x = decoders.up(x, 3, f"up{doublings}", norm=False, activation="linear")
     if x.shape[1:3] != (side, side):
         x = keras.layers.Resizing(side, side, name="fit")(x)
     return keras.layers.Activation("tanh", name="painted")(x)
@@ -195,15 +183,13 @@ def context_encoder():
     image = keras.Input((None, None, 3), name="images")
     x = keras.layers.Rescaling(2.0, -1.0, name="normalize")(image)
     for i, width in enumerate((64, 64, 128, 256, 512), start=1):
-        x = heads.down(x, width, f"stage{i}", norm=i > 1)
+        x = decoders.down(x, width, f"stage{i}", norm=i > 1)
     return keras.Model(image, x, name="context_encoder")
 
 
-def _check(crop, mask, overlap, bottleneck, width, loss, adversarial):
+def _check(crop, mask, overlap, bottleneck, width, adversarial):
     if crop < 16:
         raise UserError(f"--crop: expected at least 16 pixels. Received: {crop}")
-    if mask not in MASKS:
-        raise UserError(f"--mask: expected one of {', '.join(MASKS)}. Received: {mask!r}")
     if overlap and mask != "center":
         raise UserError(f"--overlap: expected 0 unless --mask=center. Received: {overlap}")
     if not 0 <= overlap < crop // 4:
@@ -212,7 +198,5 @@ def _check(crop, mask, overlap, bottleneck, width, loss, adversarial):
         raise UserError(
             f"--bottleneck, --width: expected numbers of channels. Received: {bottleneck}, {width}"
         )
-    if loss not in ("l2", "l1"):
-        raise UserError(f"--loss: expected l2 or l1. Received: {loss!r}")
     if not 0 <= adversarial < 1:
         raise UserError(f"--adversarial: expected 0 to less than 1. Received: {adversarial}")

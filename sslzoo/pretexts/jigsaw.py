@@ -6,13 +6,16 @@ connected layers see all of them, so the encoder must learn what a part looks li
 the edges of neighbours continue.
 """
 
+from typing import Literal
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from sslzoo import images, permutations
+from sslzoo import images, pictures
 from sslzoo.errors import UserError
-from sslzoo.layers import FoldedTimeDistributed
+from sslzoo.images import color, geometry, permutations
+from sslzoo.parts.layers import FoldedTimeDistributed
 from sslzoo.pretext import Pretext
 
 PAPER_FIGURE_3 = {"crop": 225, "tile": 64}  # 75 px cells; the class defaults are the 85 px cells
@@ -61,7 +64,7 @@ class Jigsaw(Pretext):
         grey=0.3,
         normalize=True,
         num_permutations=1000,
-        permutation_rule="max_min",
+        permutation_rule: Literal["max_min", "max_mean"] = "max_min",
         permutation_seed=0,
         fc6=1024,
         fc7=4096,
@@ -81,39 +84,22 @@ class Jigsaw(Pretext):
         x = _dense(x, fc7, dropout, batch_norm, name="fc7")
         logits = keras.layers.Dense(num_permutations, name="fc8")(x)
         super().__init__(encoder, tiles, logits, **kwargs)
-
-        # === Config ===
-        self.crop = crop
-        self.grid = grid
-        self.tile = tile
-        self.channel_jitter = channel_jitter
-        self.grey = grey
-        self.normalize = normalize
-        self.num_permutations = num_permutations
-        self.permutation_rule = permutation_rule
-        self.permutation_seed = permutation_seed
-        self.fc6 = fc6
-        self.fc7 = fc7
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-
         self.permutations = table  # (N, grid * grid); row k: the tile shown at each place
         self.chance_loss = float(np.log(num_permutations))
 
     def transform(self, example):
         """One image -> (tiles (grid * grid, tile, tile, 3) in the order of permutation k, k)."""
-        seeds = images.split_seed(example["seed"], 4)
-        image = images.random_crop(example["image"], self.crop, seeds[0])
-        image = images.random_grey(image, self.grey, seeds[1])
-        tiles = tf.stack(self.cut(image, seeds[2]))
-        k = tf.random.stateless_uniform((), seeds[3], 0, self.num_permutations, tf.int32)
+        seeds = images.split_seed(example["seed"], 3)
+        image = color.random_grey(example["image"], self.grey, seeds[0])
+        tiles = tf.stack(self.cut(image, seeds[1]))
+        k = tf.random.stateless_uniform((), seeds[2], 0, self.num_permutations, tf.int32)
         return tf.gather(tiles, tf.constant(self.permutations)[k]), k
 
     def cut(self, image, seed):
         """(crop, crop, 3) -> a list of tiles (tile, tile, 3), row by row, before any shuffling."""
         windows = self.windows(seed)
-        tiles = [images.shift_channels(image, self.tile, windows[i]) for i in range(self.grid**2)]
-        return [images.standardize(tile) for tile in tiles] if self.normalize else tiles
+        tiles = [geometry.shift_channels(image, self.tile, windows[i]) for i in range(self.grid**2)]
+        return [color.standardize(tile) for tile in tiles] if self.normalize else tiles
 
     def windows(self, seed):
         """Top left corners in the crop, by tile and channel: (grid * grid, 3, 2) int32."""
@@ -121,12 +107,12 @@ class Jigsaw(Pretext):
 
     def picture(self, x, y, y_pred=None):
         """The tiles as shown, in their true arrangement, and as the network arranges them."""
-        shades = x * images.PIXEL_STD + images.PIXEL_MEAN if self.normalize else x
-        tiles = images.enlarge(images.to_uint8(shades), 64)
+        shades = x * color.PIXEL_STD + color.PIXEL_MEAN if self.normalize else x
+        tiles = pictures.enlarge(pictures.to_uint8(shades), 64)
         panels = [tiles, _arrange(tiles, self.permutations[int(y)])]
         if y_pred is not None:
             panels.append(_arrange(tiles, self.permutations[int(np.argmax(y_pred))]))
-        return images.mosaic([images.mosaic(p, self.grid) for p in panels], len(panels), gap=8)
+        return pictures.mosaic([pictures.mosaic(p, self.grid) for p in panels], len(panels), gap=8)
 
 
 def windows(cell, grid, tile, jitter, seed):
@@ -161,7 +147,7 @@ def _tower(encoder, tile, normalize, fc6, dropout, batch_norm):
     """The shared column: one tile (B, tile, tile, 3), standardised if `normalize` -> (B, fc6)."""
     x = tile_input = keras.Input((tile, tile, 3))
     if normalize:
-        x = keras.layers.Rescaling(images.PIXEL_STD, images.PIXEL_MEAN)(x)
+        x = keras.layers.Rescaling(color.PIXEL_STD, color.PIXEL_MEAN)(x)
     x = keras.layers.Flatten()(encoder(x))
     return keras.Model(tile_input, _dense(x, fc6, dropout, batch_norm, name="fc6"), name="column")
 

@@ -5,18 +5,18 @@ patches (or of the rotated image) must lie near that image's row of the memory b
 jigsaw asks which puzzle it is, PIRL asks for an answer that does not depend on it.
 """
 
+from typing import Literal
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from sslzoo import images, permutations
+from sslzoo import images, pictures
 from sslzoo.errors import UserError
-from sslzoo.layers import FoldedTimeDistributed
-from sslzoo.memory import MemoryPretext
-from sslzoo.pretext import replica_count
+from sslzoo.images import color, geometry, permutations
+from sslzoo.parts.layers import FoldedTimeDistributed
+from sslzoo.parts.memory import MemoryPretext
 from sslzoo.pretexts import jigsaw
-
-TASKS = ("jigsaw", "rotation", "jigsaw+rotation")
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -26,7 +26,7 @@ class Pirl(MemoryPretext):
     The defaults are the paper's. Its loss is `weight` * contrast(g(patches)) + (1 - `weight`) *
     contrast(f(image)), both with the bank, into which only f goes; `weight=0` is NPID.
 
-    Departures from the paper: `sslzoo.memory` names those of the bank and of NCE; image and patches
+    Departures from the paper: `parts.memory` names those of the bank and of NCE; image and patches
     are cut from a random square of the resized image; the colours of patches change as those of
     the image do. With both tasks the image is turned before it is cut.
 
@@ -60,7 +60,7 @@ class Pirl(MemoryPretext):
         self,
         encoder,
         num_images,
-        task="jigsaw",
+        task: Literal["jigsaw", "rotation", "jigsaw+rotation"] = "jigsaw",
         crop=256,
         view=224,
         puzzle=255,
@@ -77,10 +77,13 @@ class Pirl(MemoryPretext):
         temperature=0.07,
         momentum=0.5,
         negatives=32_000,
-        estimator="nce",
+        estimator: Literal["nce", "infonce"] = "nce",
         **kwargs,
     ):
-        _check(task, crop, view, puzzle, grid, tile, weight)
+        geometry.check_view(crop, view, min_area)
+        geometry.check_view(crop, puzzle, puzzle_area, "puzzle")
+        color.check_jitter(jitter, hue)
+        _check(puzzle, grid, tile, weight)
         # === Functional model ===
         image = keras.Input((view, view, 3), name="image")
         f = _head(encoder(image), dims, "f")
@@ -94,23 +97,7 @@ class Pirl(MemoryPretext):
         unit = keras.layers.UnitNormalization
         outputs = [unit(name="image_embedding")(f), unit(name="other_embedding")(g)]
         super().__init__(encoder, {"image": image, "other": other}, outputs, **kwargs)
-
-        # === Config ===
-        self.task = task
-        self.crop = crop
-        self.view = view
-        self.puzzle = puzzle
-        self.grid = grid
-        self.tile = tile
-        self.num_permutations = num_permutations
-        self.min_area = min_area
-        self.puzzle_area = puzzle_area
-        self.jitter = jitter
-        self.hue = hue
-        self.grey = grey
-        self.weight = weight
-        self.remember(num_images, dims, momentum, temperature, negatives, estimator)
-
+        self.remember()
         self.image_side = keras.Model(image, outputs[0], name="image_side")
         self.orders = None  # or (N, grid * grid)
         if num_permutations:
@@ -123,19 +110,18 @@ class Pirl(MemoryPretext):
 
         `image` (view, view, 3), `other` (grid * grid, tile, tile, 3) or (view, view, 3).
         """
-        seeds = images.split_seed(example["seed"], 4)
-        square = images.random_crop(example["image"], self.crop, seeds[0])
-        view = images.random_resized_crop(square, self.view, self.min_area, seeds[1])
-        view = self.change_colors(view[None], seeds[2])[0]
-        return {"image": view, "other": self.other(square, seeds[3])}, example["index"]
+        seeds, square = images.split_seed(example["seed"], 3), example["image"]
+        view = geometry.random_resized_crop(square, self.view, self.min_area, seeds[0])
+        view = self.change_colors(view[None], seeds[1])[0]
+        return {"image": view, "other": self.other(square, seeds[2])}, example["index"]
 
     def other(self, square, seed):
         """(crop, crop, 3) -> what g sees."""
         seeds = images.split_seed(seed, 5)
         if self.task == "rotation":
-            view = images.random_resized_crop(square, self.view, self.min_area, seeds[0])
+            view = geometry.random_resized_crop(square, self.view, self.min_area, seeds[0])
             return _turn(self.change_colors(view[None], seeds[1])[0], seeds[2])
-        puzzle = images.random_resized_crop(square, self.puzzle, self.puzzle_area, seeds[0])
+        puzzle = geometry.random_resized_crop(square, self.puzzle, self.puzzle_area, seeds[0])
         if self.task == "jigsaw+rotation":
             puzzle = _turn(puzzle, seeds[2])
         patches = self.change_colors(self.cut(puzzle, seeds[3]), seeds[1])
@@ -164,18 +150,17 @@ class Pirl(MemoryPretext):
         """Jitter, grey and mirror, for each of (n, H, W, 3) by itself."""
         seeds = images.split_seed(seed, 3)
         count = (pictures.shape[0], 1, 1, 1)
-        pictures = images.jitter_color(pictures, self.jitter, self.hue, seeds[0])
+        pictures = color.jitter(pictures, self.jitter, self.hue, seeds[0])
         draws = [tf.random.stateless_uniform(count, s) for s in seeds[1:]]
-        pictures = tf.where(draws[0] < self.grey, images.grey(pictures), pictures)
+        pictures = tf.where(draws[0] < self.grey, color.grey(pictures), pictures)
         return tf.where(draws[1] < 0.5, pictures[:, :, ::-1], pictures)
 
     # === Training ===
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean over the images (), divided by the number of replicas."""
+    def content_loss(self, x, y, y_pred, sample_weight=None):
+        """The contrasts of both embeddings with the bank: a mean over the images ()."""
         image, other = (self.contrast(embedding, y) for embedding in y_pred)
-        loss = self.weight * other + (1 - self.weight) * image
-        return tf.reduce_mean(loss) / replica_count()
+        return tf.reduce_mean(self.weight * other + (1 - self.weight) * image)
 
     def embed(self, pixels):
         """Whole images (B, H, W, 3) in [0, 1] -> f of them (B, dims), without augmentation."""
@@ -183,12 +168,12 @@ class Pirl(MemoryPretext):
 
     def picture(self, x, y, y_pred=None):
         """The view, the patches; then numbers as greys: the image's row of the bank, f, g."""
-        panels = [images.enlarge(images.to_uint8(x["image"]), 96)]
-        other = images.to_uint8(x["other"])
-        panels.append(images.mosaic(other, self.grid) if other.ndim == 4 else other)
+        panels = [pictures.enlarge(pictures.to_uint8(x["image"]), 96)]
+        other = pictures.to_uint8(x["other"])
+        panels.append(pictures.mosaic(other, self.grid) if other.ndim == 4 else other)
         vectors = [self.memory.gather(y).numpy(), *([] if y_pred is None else y_pred)]
-        panels += [images.shades(vector, 96) for vector in vectors]
-        return images.mosaic([_fit(panel, 128) for panel in panels], len(panels), gap=8)
+        panels += [pictures.shades(vector, 96) for vector in vectors]
+        return pictures.mosaic([_fit(panel, 128) for panel in panels], len(panels), gap=8)
 
 
 # === Network ===
@@ -215,17 +200,12 @@ def _turn(image, seed):
 
 def _fit(picture, side):
     """(h, w, 3) uint8 in the middle of white of `side` pixels, or enlarged to about it."""
-    picture = images.enlarge(picture, side)[:side, :side]
+    picture = pictures.enlarge(picture, side)[:side, :side]
     margins = [((side - n) // 2, side - n - (side - n) // 2) for n in picture.shape[:2]]
     return np.pad(picture, [*margins, (0, 0)], constant_values=255)
 
 
-def _check(task, crop, view, puzzle, grid, tile, weight):
-    if task not in TASKS:
-        raise UserError(f"--transform: expected one of {', '.join(TASKS)}. Received: {task!r}")
-    for name, side in (("view", view), ("puzzle", puzzle)):
-        if not 1 <= side <= crop:
-            raise UserError(f"--{name}: expected 1 to --crop={crop} pixels. Received: {side}")
+def _check(puzzle, grid, tile, weight):
     if grid < 2 or puzzle % grid:
         raise UserError(
             f"--grid: expected at least 2, a divisor of --puzzle={puzzle}. Received: {grid}"

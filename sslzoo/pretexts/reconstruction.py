@@ -6,14 +6,15 @@ compares that with real images. The authors report that on CIFAR-10, SVHN and ST
 whose encoder was trained so is no better than one trained from scratch.
 """
 
+from typing import Literal
+
 import keras
 import tensorflow as tf
 
-from sslzoo import heads, images
-from sslzoo.adversarial import TwoPlayer
+from sslzoo import pictures
 from sslzoo.errors import UserError
-
-ARMS = ("baseline", "l1", "scale_bias")
+from sslzoo.parts import decoders
+from sslzoo.parts.adversarial import GAN, TwoPlayer
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -50,37 +51,26 @@ class Reconstruction(TwoPlayer):
         encoder,
         crop=80,
         center=1 / 3,
-        arm="scale_bias",
-        gan="bce",
+        arm: Literal["baseline", "l1", "scale_bias"] = "scale_bias",
+        gan: GAN = "bce",
         critic_steps=1,
         discriminator_width=64,
         batch_norm=True,
         **kwargs,
     ):
-        _check(crop, center, arm)
+        _check(crop, center)
         # === Functional model ===
         image = keras.Input((crop, crop, 3), name="images")
         drawn = _decoder(encoder(image), crop, batch_norm)
         norm = batch_norm and gan != "wgan-gp"
-        critic = heads.discriminator(crop, discriminator_width, norm)
-        settings = {"gan": gan, "critic_steps": critic_steps, **kwargs}
-        super().__init__(encoder, image, drawn, critic, **settings)
-
-        # === Config ===
-        self.crop = crop
-        self.center = center
-        self.arm = arm
-        self.discriminator_width = discriminator_width
-        self.batch_norm = batch_norm
-
+        critic = decoders.discriminator(crop, discriminator_width, norm)
+        super().__init__(encoder, image, drawn, critic, **kwargs)
         self.inner = round(crop * center)  # pixels
         self.margin = (crop - self.inner) // 2
 
     def transform(self, example):
         """One image -> (its middle, enlarged (crop, crop, 3) in [0, 1]; itself in [-1, 1])."""
-        crop_seed, flip_seed = images.split_seed(example["seed"], 2)
-        image = images.random_crop(example["image"], self.crop, crop_seed)
-        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+        image = tf.image.stateless_random_flip_left_right(example["image"], example["seed"])
         return tf.image.resize(self.middle(image), (self.crop, self.crop)), image * 2 - 1
 
     def middle(self, image):
@@ -114,8 +104,8 @@ class Reconstruction(TwoPlayer):
         """What the network sees, what the discriminator sees, and the truth."""
         answers = [y] if y_pred is None else [self.compose(y_pred, y), y]
         panels = [x, *((answer + 1) / 2 for answer in answers)]
-        panels = [images.enlarge(images.to_uint8(panel), 96) for panel in panels]
-        return images.mosaic(panels, len(panels), gap=8)
+        panels = [pictures.enlarge(pictures.to_uint8(panel), 96) for panel in panels]
+        return pictures.mosaic(panels, len(panels), gap=8)
 
 
 # === Networks ===
@@ -137,10 +127,10 @@ def reconstructor(widths=(64, 128, 256, 512), dropout=0.5):
                 kernel,
                 strides=stride,
                 padding="same",
-                kernel_initializer=heads.normal(),
+                kernel_initializer=decoders.normal(),
                 name=name,
             )(x)
-        x = heads.batch_norm(x, f"stage{i}")
+        x = decoders.batch_norm(x, f"stage{i}")
         x = keras.layers.Dropout(dropout)(x) if i == len(widths) else x
         x = keras.layers.LeakyReLU(0.2, name=f"stage{i}")(x)
     return keras.Model(image, x, name="reconstructor")
@@ -162,25 +152,23 @@ def _decoder(x, side, norm):
             4,
             strides=2,
             padding="same",
-            kernel_initializer=heads.normal(),
+            kernel_initializer=decoders.normal(),
             name=f"up{i}",
         )(x)
         x = keras.layers.Conv2D(
             3 if last else width >> i,
             3,
             padding="same",
-            kernel_initializer=heads.normal(),
+            kernel_initializer=decoders.normal(),
             name=f"up{i}_same",
         )(x)
-        x = heads.batch_norm(x, f"up{i}") if norm and not last else x
+        x = decoders.batch_norm(x, f"up{i}") if norm and not last else x
         x = keras.layers.Activation("tanh" if last else "relu", name=f"up{i}_out")(x)
     return x
 
 
-def _check(crop, center, arm):
+def _check(crop, center):
     if crop < 8:
         raise UserError(f"--crop: expected at least 8 pixels. Received: {crop}")
     if not 0 < center < 1:
         raise UserError(f"--center: expected a share of the side, 0 to 1. Received: {center}")
-    if arm not in ARMS:
-        raise UserError(f"--arm: expected one of {', '.join(ARMS)}. Received: {arm!r}")

@@ -6,21 +6,24 @@ parts belong where. Gaps, jitter and colour dropping block the ways to solve it 
 lines that continue, and lens colour fringes that tell where in the photograph a patch was.
 """
 
+from typing import Literal
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from sslzoo import images
+from sslzoo import images, pictures
 from sslzoo.errors import UserError
-from sslzoo.layers import FoldedTimeDistributed
+from sslzoo.images import color, geometry
+from sslzoo.parts.layers import FoldedTimeDistributed
 from sslzoo.pretext import Pretext
 
 # Label -> (rows, columns) from the first patch to the second: row by row, without the centre.
 OFFSETS = np.array([(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c], np.int32)
 RMS = 50.0  # of a prepared patch, in the authors' code
 PIXEL_SCALE = {
-    "rms": images.PIXEL_STD / RMS,
-    "standardize": images.PIXEL_STD,
+    "rms": color.PIXEL_STD / RMS,
+    "standardize": color.PIXEL_STD,
 }  # back to the range of encoders
 
 # arXiv:1901.09005, arXiv:1905.01235: cells of 85 px, in which a patch has 21 px of room.
@@ -89,16 +92,14 @@ class RelativePatch(Pretext):
         jitter=14,
         min_area=1 / 3,
         degrade=0.33,
-        color="drop",
+        color: Literal["drop", "project", "keep"] = "drop",
         grey=0.0,
-        normalize="rms",
+        normalize: Literal["rms", "standardize"] = "rms",
         fc6=4096,
         fc7=4096,
         batch_norm=True,
         **kwargs,
     ):
-        _check_choice("color", color, ("drop", "project", "keep"))
-        _check_choice("normalize", normalize, tuple(PIXEL_SCALE))
         _check_geometry(crop, patch, gap, jitter, min_area)
         # === Functional model ===
         patches = keras.Input((2, patch, patch, 3), name="patches")
@@ -109,32 +110,18 @@ class RelativePatch(Pretext):
         x = _dense(x, fc7, False, name="fc8")
         super().__init__(encoder, patches, keras.layers.Dense(8, name="fc9")(x), **kwargs)
 
-        # === Config ===
-        self.crop = crop
-        self.patch = patch
-        self.gap = gap
-        self.jitter = jitter
-        self.min_area = min_area
-        self.degrade = degrade
-        self.color = color
-        self.grey = grey
-        self.normalize = normalize
-        self.fc6 = fc6
-        self.fc7 = fc7
-        self.batch_norm = batch_norm
-
     def transform(self, example):
         """One image -> (patches (2, patch, patch, 3), where the second lies from the first)."""
-        seeds = images.split_seed(example["seed"], 7)
-        image = images.random_crop(example["image"], self.crop, seeds[0])
+        seeds = images.split_seed(example["seed"], 6)
+        image = example["image"]
         if self.min_area < 1:
-            image = self._shrink(image, seeds[1])
-        image = images.random_grey(image, self.grey, seeds[2])
-        label = tf.random.stateless_uniform((), seeds[3], 0, 8, tf.int32)
-        corners = self.corners(label, tf.shape(image)[0], seeds[4])
+            image = self._shrink(image, seeds[0])
+        image = color.random_grey(image, self.grey, seeds[1])
+        label = tf.random.stateless_uniform((), seeds[2], 0, 8, tf.int32)
+        corners = self.corners(label, tf.shape(image)[0], seeds[3])
         size = [self.patch, self.patch, 3]
         patches = [tf.slice(image, tf.concat([corners[i], [0]], 0), size) for i in range(2)]
-        return tf.stack([self.prepare(patches[i], seeds[5 + i]) for i in range(2)]), label
+        return tf.stack([self.prepare(patches[i], seeds[4 + i]) for i in range(2)]), label
 
     def corners(self, label, side, seed):
         """Top left corners of both patches in a square of `side` pixels: (2, 2) int32."""
@@ -150,14 +137,14 @@ class RelativePatch(Pretext):
         """One patch (patch, patch, 3) in [0, 1] -> the same shape, as the tower takes it."""
         degrade_seed, color_seed = images.split_seed(seed, 2)
         if self.degrade:
-            patch = images.random_degrade(patch, self.degrade, degrade_seed)
+            patch = geometry.random_degrade(patch, self.degrade, degrade_seed)
         if self.color == "project":
-            patch = images.without_green_magenta(patch)
+            patch = color.without_green_magenta(patch)
         if self.normalize == "standardize":
-            patch = images.standardize(patch)
+            patch = color.standardize(patch)
         if self.color == "drop":
-            patch = images.drop_colors(patch, color_seed)
-        return images.scale_to_rms(patch, RMS) if self.normalize == "rms" else patch
+            patch = color.drop_colors(patch, color_seed)
+        return color.scale_to_rms(patch, RMS) if self.normalize == "rms" else patch
 
     def _shrink(self, image, seed):
         """To a random number of pixels; never too small for a pair."""
@@ -168,16 +155,11 @@ class RelativePatch(Pretext):
 
     def picture(self, x, y, y_pred=None):
         """The second patch around the first: where it was, and where the network puts it."""
-        patches = images.enlarge(
-            images.to_uint8(x * PIXEL_SCALE[self.normalize] + images.PIXEL_MEAN), 48
+        patches = pictures.enlarge(
+            pictures.to_uint8(x * PIXEL_SCALE[self.normalize] + color.PIXEL_MEAN), 48
         )
         answers = [int(y)] if y_pred is None else [int(y), int(np.argmax(y_pred))]
-        return images.mosaic([_board(patches, label) for label in answers], len(answers), gap=8)
-
-
-def _check_choice(name, value, allowed):
-    if value not in allowed:
-        raise UserError(f"--{name}: expected one of {', '.join(allowed)}. Received: {value}")
+        return pictures.mosaic([_board(patches, label) for label in answers], len(answers), gap=8)
 
 
 def _check_geometry(crop, patch, gap, jitter, min_area):
@@ -200,7 +182,7 @@ def _check_geometry(crop, patch, gap, jitter, min_area):
 def _tower(encoder, patch, scale, fc6, batch_norm):
     """The shared column: one prepared patch (B, patch, patch, 3) -> (B, fc6)."""
     patch_input = keras.Input((patch, patch, 3))
-    x = keras.layers.Rescaling(scale, images.PIXEL_MEAN)(patch_input)
+    x = keras.layers.Rescaling(scale, color.PIXEL_MEAN)(patch_input)
     x = keras.layers.Flatten()(encoder(x))
     return keras.Model(patch_input, _dense(x, fc6, batch_norm, name="fc6"), name="column")
 
@@ -220,4 +202,4 @@ def _board(patches, label):
     board = np.full((9, *patches.shape[1:]), 224, np.uint8)
     row, column = OFFSETS[label] + 1
     board[4], board[3 * row + column] = patches
-    return images.mosaic(board, 3)
+    return pictures.mosaic(board, 3)

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sslzoo import images
+from sslzoo import images, pictures
 from sslzoo.errors import UserError
+from sslzoo.images import geometry
 from sslzoo.pretext import Pretext
 
 
@@ -68,15 +69,6 @@ class Rotation(Pretext):
         image = keras.Input((side, side, 3), name="images")
         logits = keras.layers.Dense(num_rotations, name="logits")(_head(encoder(image), fc))
         super().__init__(encoder, image, logits, **kwargs)
-
-        # === Config ===
-        self.crop = crop
-        self.num_rotations = num_rotations
-        self.all_at_once = all_at_once
-        self.flip = flip
-        self.pad = pad
-        self.fc = fc
-
         self.side = side
         self.chance_loss = float(np.log(num_rotations))
 
@@ -89,7 +81,7 @@ class Rotation(Pretext):
         image = example["image"]
         if self.pad:
             image = tf.pad(image, [[self.pad, self.pad], [self.pad, self.pad], [0, 0]])
-        image = images.random_crop(image, self.crop, seeds[0])
+            image = geometry.random_crop(image, self.crop, seeds[0])
         if self.flip:
             image = tf.image.stateless_random_flip_left_right(image, seeds[1])
         turned = self.rotations(image)
@@ -125,8 +117,8 @@ class Rotation(Pretext):
         """The image as shown, turned back by the truth, and turned back by the network."""
         answers = [0, int(y)] if y_pred is None else [0, int(y), int(np.argmax(y_pred))]
         panels = [_turn(tf.convert_to_tensor(x), -k / self.num_rotations) for k in answers]
-        panels = [images.enlarge(images.to_uint8(panel), 96) for panel in panels]
-        return images.mosaic(panels, len(panels), gap=8)
+        panels = [pictures.enlarge(pictures.to_uint8(panel), 96) for panel in panels]
+        return pictures.mosaic(panels, len(panels), gap=8)
 
 
 def _head(x, fc):

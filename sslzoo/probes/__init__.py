@@ -1,7 +1,7 @@
 """What an encoder has learnt, measured: every probe stands beside a random-init twin."""
 
-from sslzoo.probes.head import Head, finetune, fit_head
-from sslzoo.probes.knn import Monitor, knn
-from sslzoo.probes.linear import Scores, linear, random_twin
+from sslzoo.probes.classifier import Head, finetune, fit_head
+from sslzoo.probes.linear_probe import Scores, linear, random_twin
+from sslzoo.probes.nearest import Monitor, knn
 
 __all__ = ["Head", "Monitor", "Scores", "finetune", "fit_head", "knn", "linear", "random_twin"]

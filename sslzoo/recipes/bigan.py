@@ -4,11 +4,13 @@ python -m sslzoo.recipes.bigan                                          # built-
 python -m sslzoo.recipes.bigan --flagfile=recipes/bigan_cifar10.flags   # CIFAR-10 as .npz
 """
 
+from functools import partial
+
 from absl import logging
 
 from sslzoo import cli, training
 from sslzoo.pretexts.bigan import BiGAN, dense_encoder
-from sslzoo.run import Run
+from sslzoo.training import Run
 
 MEASURED = 500  # images on which the reconstruction is measured
 
@@ -21,43 +23,23 @@ def main(
         epochs=20,
         batch_size=32,
         learning_rate=0.0002,
-        weight_decay=2.5e-5,
+        weight_decay=2.5e-05,
         probe_images=1000,
     ),
-    crop=32,
-    codes=64,
-    network="conv",
-    width=32,
-    gan="bce",
-    critic_steps=1,
-    batch_norm=True,
+    puzzle=partial(BiGAN, crop=32, codes=64, width=32),
     beta_1=0.5,
 ):
     """Trains encoder, generator and discriminator, probes the encoder and exports it.
 
+    With --encoder=dense --network=dense it has the paper's networks for MNIST.
+
     Args:
-        crop: side of the square image in pixels.
-        codes: numbers in a code.
-        network: conv, or dense (with --encoder=dense the paper's nets for MNIST).
-        width: channels of the discriminator's first convolution, or of all dense layers.
-        gan: bce, lsgan, wgan or wgan-gp.
-        critic_steps: discriminator's steps for one of the others', each on its part of a batch.
-        batch_norm: of codes, and in generator and discriminator.
         beta_1: of both Adams; the paper's 0.5.
     """
+    crop, width = puzzle.keywords["crop"], puzzle.keywords["width"]
     with run.scope():
-        encoder = run.new_encoder(dense=lambda: dense_encoder(crop, width))
-        pretext = BiGAN(
-            encoder,
-            crop=crop,
-            codes=codes,
-            network=network,
-            width=width,
-            gan=gan,
-            critic_steps=critic_steps,
-            batch_norm=batch_norm,
-        )
-        pretext.compile(run.adam(beta_1), run.adam(beta_1), jit_compile=run.jit_compile)
+        pretext = puzzle(run.new_encoder(dense=lambda: dense_encoder(crop, width)))
+        run.compile_players(pretext, beta_1)
     training.pretrain(pretext, run)
     examples = run.train_source.examples(seed=run.seed + 1, crop=crop, stop=MEASURED)
     distances = pretext.reconstruction(pretext.puzzles(examples, min(run.batch_size, 50)))

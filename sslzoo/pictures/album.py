@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from sslzoo import images
+from sslzoo import pictures
 
 COLUMNS = 10
 
@@ -44,5 +44,5 @@ def clusters(path, pretext, read, seed=0):
 def _write(path, read, indices, crop):
     """The middles of the images of `indices` (rows, columns) as a PNG."""
     middles = [tf.image.resize_with_crop_or_pad(read(i), crop, crop) for i in indices.flat]
-    pictures = [images.enlarge(images.to_uint8(picture), 64) for picture in middles]
-    images.save_png(path, images.mosaic(pictures, indices.shape[1]))
+    pictures = [pictures.enlarge(pictures.to_uint8(picture), 64) for picture in middles]
+    pictures.save_png(path, pictures.mosaic(pictures, indices.shape[1]))

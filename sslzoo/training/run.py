@@ -11,10 +11,14 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import data, devices, encoders, export, probes, runtimes, training
+from sslzoo import data, encoders, errors, export, probes, zoo
 from sslzoo.errors import UserError, writable_folder
+from sslzoo.export import formats
+from sslzoo.training import devices, schedules
 
-MAY_DIFFER = ("backup_minutes", "formats", "probe_images")  # flags that a resumed run may change
+# Flags that a resumed run may change.
+MAY_DIFFER = ("backup_minutes", "formats", "monitor_images", "probe_dataset", "probe_images")
+MAY_DIFFER += ("probe_resize",)
 
 
 @dataclasses.dataclass
@@ -25,8 +29,9 @@ class Run:
         dataset: the images: photos (built in), a folder, a .npz file, or tfds:NAME.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         resize: shorter side of the images after resizing, in pixels; 0 leaves them as they are.
-        encoder: name of the encoder: small, mini, alexnet, nin, resnet18, ..., or any of
-            keras.applications.
+        encoder: a new one by its name, small, mini, alexnet, nin, resnet18, ..., or any of
+            keras.applications (NAME:imagenet or NAME:FILE with those weights); or a trained one to
+            go on from: a name in the zoo, an exported folder, or an encoder.keras.
         epochs: passes over the images.
         batch_size: images per step, over all devices.
         learning_rate: the highest learning rate.
@@ -42,6 +47,10 @@ class Run:
             all GPUs, or else the CPU.
         backup_minutes: at most this much work is lost by a kill.
         probe_images: labelled training images for the linear probe, at most; 0 skips it.
+        probe_dataset: labelled images for the probe; empty takes those of --dataset.
+        probe_resize: their shorter side in pixels; 0 takes --resize, with --probe_dataset none.
+        monitor_images: labelled training images for a vote of the nearest after each epoch, the
+            column knn of log.csv; 0 for none.
         formats: of the encoder beside the SavedModel: onnx, litert, or both.
     """
 
@@ -63,10 +72,16 @@ class Run:
     devices: str = ""
     backup_minutes: float = 5.0
     probe_images: int = 5000
+    probe_dataset: str = ""
+    probe_resize: int = 0
+    monitor_images: int = 0
     formats: tuple[str, ...] = ()
 
-    def start(self, recipe, flags):
+    def start(self, recipe, flags, defaults=None):
         """Checks the flags, prepares devices and folder. Called by `cli.recipe` before `main`.
+
+        `flags` are all of the recipe as text; `defaults` the ones that a run has whose folder was
+        made before there was such a flag.
 
         Raises:
             UserError: a flag is out of range, or the folder belongs to a run with other flags.
@@ -74,17 +89,25 @@ class Run:
         for name in ("epochs", "batch_size", "learning_rate", "backup_minutes"):
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name}: expected more than 0. Received: {getattr(self, name)}")
-        for name in ("seed", "probe_images", "resize"):
+        for name in ("seed", "probe_images", "resize", "probe_resize", "monitor_images"):
             if getattr(self, name) < 0:
                 raise UserError(f"--{name}: expected 0 or more. Received: {getattr(self, name)}")
-        runtimes.check(self.formats)
+        errors.check_choices(type(self).__init__, vars(self))
+        formats.check(self.formats)
         self.recipe, self.flags, self.started = recipe, flags, time.time()
-        _claim(pathlib.Path(self.workdir), flags)
+        _claim(pathlib.Path(self.workdir), flags, defaults or {})
         _ = self.strategy, self.train_source
         keras.utils.set_random_seed(self.seed)
         # On CPUs it costs nothing measurable. XLA refuses it for some ops, and needs it for none.
         if not tf.config.list_physical_devices("GPU") and self.xla != "on":
             tf.config.experimental.enable_op_determinism()
+
+    def phase(self, name, **changes):
+        """A further part of this run, started, in a folder `name` of its own."""
+        changes["workdir"] = f"{self.workdir}/{name}"
+        second = dataclasses.replace(self, **changes)
+        second.start(self.recipe, {**self.flags, **{k: str(v) for k, v in changes.items()}})
+        return second
 
     # === Data ===
 
@@ -98,6 +121,11 @@ class Run:
                 f"{self.dataset}. Received: {self.batch_size}"
             )
         return source
+
+    @functools.cached_property
+    def test_source(self):
+        """The unlabelled held-back images."""
+        return data.load(self.dataset, "test", data_dir=self.data_dir, resize=self.resize)
 
     @functools.cached_property
     def steps_per_epoch(self):
@@ -124,14 +152,17 @@ class Run:
             yield
 
     def new_encoder(self, **own):
-        """A freshly initialised encoder; `own` are functions by name that make a recipe's own."""
+        """The encoder that `--encoder` names; `own` are functions by name: the recipe's own."""
         if self.encoder in own:
             return own[self.encoder]()
-        try:
+        if encoders.known(self.encoder):
             return encoders.get(self.encoder)
+        try:
+            encoder, self.started_from = zoo.open_encoder(self.encoder)
+            return encoder
         except UserError as error:
-            besides = "".join(f"{name} is this recipe's own. " for name in own)
-            raise UserError(f"--encoder: {besides}{error}") from None
+            names = ", ".join([*own, *encoders.names()])
+            raise UserError(f"--encoder: expected one of {names}, or {error}") from None
 
     @property
     def jit_compile(self):
@@ -139,14 +170,18 @@ class Run:
         gpus = bool(tf.config.list_physical_devices("GPU"))
         return {"auto": gpus, "on": True, "off": False}[self.xla]
 
-    def learning_rate_schedule(self, learning_rate=None):
-        """The learning rate by steps, from the flags; another highest one for a second player."""
-        return training.schedule(
+    def learning_rate_schedule(self, learning_rate=None, times=1):
+        """The learning rate by steps, from the flags.
+
+        A second player may have another highest one, and more steps: `times` in one of the first.
+        """
+        per_epoch = self.steps_per_epoch * times
+        return schedules.schedule(
             self.schedule,
             learning_rate or self.learning_rate,
-            self.epochs * self.steps_per_epoch,
-            warmup_steps=self.warmup_epochs * self.steps_per_epoch,
-            drops=[epoch * self.steps_per_epoch for epoch in self.decay_epochs],
+            self.epochs * per_epoch,
+            warmup_steps=self.warmup_epochs * per_epoch,
+            drops=[epoch * per_epoch for epoch in self.decay_epochs],
             factor=self.decay_factor,
         )
 
@@ -160,70 +195,77 @@ class Run:
         settings = {"momentum": momentum, "nesterov": nesterov}
         return _sparing(keras.optimizers.SGD, self.learning_rate_schedule(), decay, settings)
 
-    def adam(self, beta_1=0.9, beta_2=0.999, learning_rate=None):
+    def adam(self, beta_1=0.9, beta_2=0.999, learning_rate=None, times=1):
         """Adam with the flags' schedule and weight decay.
 
         The decay acts on the weights alone (arXiv:1711.05101), where the papers add L2 to the
         gradient, which Adam then divides by its own scale.
         """
-        schedule = self.learning_rate_schedule(learning_rate)
+        schedule = self.learning_rate_schedule(learning_rate, times)
         settings = {"beta_1": beta_1, "beta_2": beta_2}
         return _sparing(keras.optimizers.Adam, schedule, self.weight_decay, settings)
 
+    def compile_players(self, pretext, beta_1=0.9, discriminator_learning_rate=None):
+        """Compiles a `TwoPlayer` with an Adam for each player that it has."""
+        optimizers = {
+            name: self.adam(beta_1, 0.999, discriminator_learning_rate, pretext.critic_steps)
+            for name in pretext.parameter_groups
+        }
+        pretext.compile(self.adam(beta_1), optimizers=optimizers, jit_compile=self.jit_compile)
+
     # === What comes out ===
 
-    def finish(self, pretext, generator=None):
+    def finish(self, pretext, encoder=None, image_model=None):
         """Probes the encoder beside a random one and exports it; returns the scores or None.
 
-        A `generator`, a model of images to images, is exported beside it.
+        Args:
+            pretext: the trained pretext.
+            encoder: which to probe and export; default: the pretext's.
+            image_model: a model of images to images, exported beside it under its own name.
         """
-        scores = self.probe(pretext)
+        encoder = encoder or pretext.encoder
+        scores = self.probe(encoder, pretext.crop)
         path = f"{self.workdir}/exported/{self.recipe}"
         size = pretext.crop or self.resize or 96
-        card = self.card(scores)
-        options = {"card": card, "image_size": size, "formats": self.formats}
-        logging.info("exported to %s", export.save(pretext.encoder, path, **options))
-        if generator is not None:
-            made = export.save_generator(generator, f"{path}_generator", card=self.card(None))
+        options = {"card": self.card(scores), "image_size": size, "formats": self.formats}
+        logging.info("exported to %s", export.save(encoder, path, **options))
+        if image_model is not None:
+            path = f"{path}_{image_model.name}"
+            made = export.save_image_model(image_model, path, card=self.card(None))
             logging.info("exported to %s", made)
         return scores
 
     def labelled(self):
         """The train and test sources with labels for probes; None where there are none."""
-        if not self.probe_images:
-            return None
+        spec, resize = self.dataset, self.probe_resize or self.resize
+        if self.probe_dataset:
+            spec, resize = self.probe_dataset, self.probe_resize
         try:
-            return [
-                data.load(
-                    self.dataset, split, data_dir=self.data_dir, resize=self.resize, labels=True
-                )
-                for split in ("train", "test")
-            ]
+            options = {"data_dir": self.data_dir, "resize": resize, "labels": True}
+            return [data.load(spec, split, **options) for split in ("train", "test")]
         except UserError as error:
             logging.info("no probe: %s", error)
             return None
 
     def monitors(self, pretext):
-        """Callbacks that watch a `MemoryPretext` by kNN, where there are labels."""
-        sources = self.labelled()
+        """A callback that watches any pretext by kNN after each epoch, where there are labels."""
+        sources = self.labelled() if self.monitor_images else None
         if not sources:
             return []
         train, test = sources
-        test = test.examples(crop=pretext.crop, shuffle=False)
-        return [probes.Monitor(pretext.embed, pretext.memory.rows.numpy, train.labels, test)]
+        return [probes.Monitor(pretext, train, test, self.monitor_images, self.seed)]
 
-    def probe(self, pretext):
-        """`probes.linear` on this dataset's labels; None where it has none, saying so."""
-        sources = self.labelled()
+    def probe(self, encoder, crop):
+        """`probes.linear` on this run's labels; None where it has none, saying so."""
+        sources = self.labelled() if self.probe_images else None
         if not sources:
             return None
         train, test = sources
         logging.info("linear probe of the encoder and of a random-init one ...")
-        crop = pretext.crop
         few = min(self.probe_images, train.size)
         try:
             scores = probes.linear(
-                pretext.encoder,
+                encoder,
                 # In a shuffled order, because a folder lists its images class by class.
                 train.examples(seed=self.seed, crop=crop, stop=few),
                 test.examples(crop=crop, shuffle=False),
@@ -237,6 +279,7 @@ class Run:
 
     def card(self, scores):
         """What made this encoder, for `card.json`."""
+        started_from = getattr(self, "started_from", None)
         return {
             "recipe": self.recipe,
             "flags": self.flags,
@@ -244,6 +287,7 @@ class Run:
             "seed": self.seed,
             "minutes": round((time.time() - self.started) / 60, 1),
             "scores": scores.rows if scores else None,
+            **({"started_from": started_from} if started_from else {}),
         }
 
 
@@ -254,14 +298,18 @@ def _sparing(optimizer, learning_rate, decay, settings):
     return made
 
 
-def _claim(workdir, flags):
-    """Writes `flags.txt`; where something was trained, checks that they are the same."""
+def _claim(workdir, flags, defaults):
+    """Writes `flags.txt`; where something was trained, checks that they are the same.
+
+    A flag that is not in the file was added to the recipe later: it had its default.
+    """
     path = writable_folder(workdir) / "flags.txt"
     if not path.exists() or not [*workdir.glob("checkpoints/*"), *workdir.glob("log.csv")]:
         lines = [f"--{name}={value}" for name, value in flags.items()]
         path.write_text("\n".join(lines) + "\n")
         return
-    before = dict(line[2:].split("=", 1) for line in path.read_text().splitlines() if line)
+    lines = path.read_text().splitlines()
+    before = defaults | dict(line[2:].split("=", 1) for line in lines if line)
     differ = [
         f"--{name}={before.get(name)} (then) but {value} (now)"
         for name, value in flags.items()

@@ -9,7 +9,6 @@ import os
 import pathlib
 import zipfile
 
-import keras
 import numpy as np
 from absl import logging
 
@@ -20,7 +19,7 @@ KEPT = 2
 
 def state_variables(pretext):
     """All that a run must find again: weights, memory, random seeds, optimizer states."""
-    optimizers = [v for v in vars(pretext).values() if isinstance(v, keras.optimizers.Optimizer)]
+    optimizers = [pretext.optimizer, *pretext.optimizers.values()]
     found = [*pretext.variables, *(v for o in optimizers for v in o.variables)]
     return list({id(v): v for v in found}.values())
 

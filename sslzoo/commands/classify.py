@@ -1,4 +1,4 @@
-"""A classifier from an encoder and labelled images, with its accuracy and an export.
+"""a classifier from an encoder and labelled images, with its accuracy and an export
 
 sslzoo classify --encoder=rotation --dataset=FOLDER              # a head on the frozen encoder
 sslzoo classify --encoder=rotation --dataset=FOLDER --finetune   # goes on through the encoder
@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import confusion, data, encoders, export, images, probes, zoo
+from sslzoo import data, encoders, export, pictures, probes, zoo
 from sslzoo.errors import UserError, writable_folder
+from sslzoo.pictures import confusion
 
 
 @dataclasses.dataclass
@@ -80,7 +81,10 @@ class Classify:
     @functools.cached_property
     def given(self):
         """The encoder and its card; the card is empty for a bare file."""
-        return _open(self.encoder)
+        try:
+            return zoo.open_encoder(self.encoder)
+        except UserError as error:
+            raise UserError(f"--encoder: expected {error}") from None
 
     @functools.cached_property
     def size(self):
@@ -154,7 +158,7 @@ class Classify:
         row, path = card["scores"][0], pathlib.Path(self.workdir, "exported", "classifier")
         path.mkdir(parents=True, exist_ok=True)
         sheet = pathlib.Path(self.workdir, "confusion.png")
-        images.save_png(sheet, confusion.picture(counts, self.classes))
+        pictures.save_png(sheet, confusion.picture(counts, self.classes))
         answer = _ranked(head, self.classes, self.top_k)
         export.save(head.encoder, path, card=card, image_size=self.size, classify=answer)
         logging.info(
@@ -167,24 +171,9 @@ class Classify:
         logging.info("confusion matrix in %s, exported to %s", sheet, path)
 
 
-def _open(spec):
-    """The encoder that --encoder names, and what its card says of its making."""
-    path = pathlib.Path(spec).expanduser()
-    if path.name == "encoder.keras" and (path.parent / "card.json").is_file():
-        path = path.parent
-    elif spec.endswith(".keras"):
-        try:
-            return keras.saving.load_model(path, compile=False, safe_mode=True), {}
-        except Exception as error:  # of whatever kind: Keras, zip and HDF5 have many
-            raise UserError(
-                "--encoder: expected a model saved by Keras, without code in it. "
-                f"Received: {spec}: {' '.join(str(error).split())[:200]}"
-            ) from None
-    folder = (path / "card.json").is_file()
-    name, root = (path.name, path.parent) if folder else (spec, None)
-    card = zoo.card(name, root)
-    kept = ("recipe", "dataset", "seed", "created", "image_size")
-    return zoo.encoder(name, root), {key: card.get(key) for key in kept}
+def main(classify=Classify()):  # noqa: B008 - never changed, `cli.parse` copies it
+    """Makes a classifier of an encoder."""
+    return classify.run()
 
 
 def _ranked(head, classes, top_k):

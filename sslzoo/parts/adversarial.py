@@ -13,6 +13,8 @@ The generator's loss under bce is the non-saturating one. `slope` is the norm of
 random point between a real and a fake example.
 """
 
+from typing import Literal
+
 import keras
 import tensorflow as tf
 from absl import logging
@@ -20,7 +22,8 @@ from absl import logging
 from sslzoo.errors import UserError
 from sslzoo.pretext import Pretext, replica_count
 
-GANS = ("bce", "lsgan", "wgan", "wgan-gp")
+GAN = Literal["bce", "lsgan", "wgan", "wgan-gp"]
+SCALARS = ("g_loss", "d_loss", "d_real", "d_fake")  # logged of every game
 PENALTY = 10.0  # of wgan-gp
 CLIP = 0.01  # of wgan
 WON = 0.99  # a discriminator that is right this often, on both sides, teaches the generator nothing
@@ -34,11 +37,14 @@ class TwoPlayer(Pretext):
     batch is cut into that many parts: the discriminator learns from each, the generator from the
     last.
 
-    A subclass offers `content_loss` and `shown`. Without a discriminator it is an ordinary pretext
-    that minimises its `content_loss`.
+    A subclass offers `content_loss` and `shown`, and may have the arguments `adversarial`, `gan`
+    and `critic_steps`. Without a discriminator it is an ordinary pretext that minimises its
+    `content_loss`.
 
     Args:
         discriminator: keras.Model, what `shown` gives -> (B, 1); None for no second player.
+
+    Attributes:
         adversarial: weight of the generator's loss against the discriminator.
         gan: `"bce"`, `"lsgan"`, `"wgan"` or `"wgan-gp"`.
         critic_steps: discriminator's steps for one of the generator's.
@@ -47,35 +53,21 @@ class TwoPlayer(Pretext):
         UserError: an argument is out of range; the message names the flag.
     """
 
-    def __init__(
-        self,
-        encoder,
-        inputs,
-        outputs,
-        discriminator=None,
-        adversarial=1.0,
-        gan="bce",
-        critic_steps=1,
-        **kwargs,
-    ):
-        check(adversarial, gan, critic_steps)
+    adversarial = 1.0
+    gan = "bce"
+    critic_steps = 1
+
+    def __init__(self, encoder, inputs, outputs, discriminator=None, **kwargs):
         super().__init__(encoder, inputs, outputs, **kwargs)
+        check(self.adversarial, self.critic_steps)
         self.discriminator = discriminator
-        self.adversarial = adversarial
-        self.gan = gan
-        self.critic_steps = critic_steps
         if discriminator:
-            for v in self.discriminator_variables if gan == "wgan" else []:
+            for v in discriminator.trainable_variables if self.gan == "wgan" else []:
                 v.constraint = Clip()  # applied by its optimizer, after each step
                 v.assign(v.constraint(v))
-            self.scores = [keras.metrics.Mean(name=name) for name in ("g_loss", "d_loss")]
-            self.scores += [keras.metrics.Mean(name=name) for name in ("d_real", "d_fake")]
+            self.log_scalars(*SCALARS)
 
     # === What a subclass offers ===
-
-    def content_loss(self, x, y, y_pred, sample_weight=None):
-        """What the generator minimises besides: the mean over the batch (), or 0."""
-        raise NotImplementedError
 
     def shown(self, x, y, y_pred):
         """`(real, fake)`: what the discriminator is shown, tensors or tuples of them."""
@@ -83,7 +75,7 @@ class TwoPlayer(Pretext):
 
     # === Losses ===
 
-    def losses(self, real, fake):
+    def adversarial_losses(self, real, fake):
         """D's answers (B, 1) -> the losses () of the discriminator and of the generator."""
         if self.gan == "bce":
             mean = tf.reduce_mean
@@ -94,8 +86,8 @@ class TwoPlayer(Pretext):
             return square[0] + square[1], square[2]
         return tf.reduce_mean(fake) - tf.reduce_mean(real), -tf.reduce_mean(fake)
 
-    def penalty(self, real, fake, share):
-        """How far D's slope is from 1 between real and fake examples, at `share` (B,) of the way.
+    def penalty(self, real, fake, way):
+        """How far D's slope is from 1 between real and fake examples, at `way` (B,) in [0, 1].
 
         0 but for wgan-gp.
         """
@@ -103,7 +95,7 @@ class TwoPlayer(Pretext):
             return 0.0
 
         def between(a, b):
-            return b + tf.reshape(share, [-1] + [1] * (a.shape.rank - 1)) * (a - b)
+            return b + tf.reshape(way, [-1] + [1] * (a.shape.rank - 1)) * (a - b)
 
         points = tf.nest.map_structure(lambda a, b: tf.stop_gradient(between(a, b)), real, fake)
         with tf.GradientTape() as tape:
@@ -115,42 +107,21 @@ class TwoPlayer(Pretext):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The generator's loss (), divided by the number of replicas."""
-        loss = self.content_loss(x, y, y_pred, sample_weight)
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if self.discriminator:
             shown = self.shown(x, y, y_pred)
             verdicts = [self.discriminator(part, training=training) for part in shown]
-            loss += self.adversarial * self.losses(*verdicts)[1]
-        return loss / replica_count()
+            loss += self.adversarial * self.adversarial_losses(*verdicts)[1] / replica_count()
+        return loss
 
     # === Training ===
 
     @property
-    def discriminator_variables(self):
-        """The weights of the second player."""
-        return self.discriminator.trainable_variables if self.discriminator else []
-
-    @property
-    def generator_variables(self):
-        """All other weights that learn: encoder and generator."""
-        others = {id(v) for v in self.discriminator_variables}
-        return [v for v in self.trainable_variables if id(v) not in others]
-
-    def compile(self, optimizer, discriminator_optimizer=None, **kwargs):
-        """`Pretext.compile` with one optimizer for each player."""
-        optimizer = keras.optimizers.get(optimizer)
-        optimizer.build(self.generator_variables)  # first: else `Pretext` builds it for all
-        super().compile(optimizer, **kwargs)
-        if self.discriminator:
-            self.discriminator_optimizer = keras.optimizers.get(discriminator_optimizer)
-            self.discriminator_optimizer.build(self.discriminator_variables)
-
-    def get_compile_config(self):
-        """With the second optimizer."""
-        config = super().get_compile_config()
-        if config and self.discriminator:
-            second = keras.saving.serialize_keras_object(self.discriminator_optimizer)
-            config["discriminator_optimizer"] = second
-        return config
+    def parameter_groups(self):
+        """The second player has an optimizer of its own, `discriminator`."""
+        if not self.discriminator:
+            return {}
+        return {"discriminator": self.discriminator.trainable_variables}
 
     def fit(self, *args, callbacks=None, **kwargs):
         """`keras.Model.fit`, with an eye on the balance of the players."""
@@ -158,7 +129,7 @@ class TwoPlayer(Pretext):
         watch = [Balance()] if self.discriminator and even else []
         return super().fit(*args, callbacks=[*(callbacks or []), *watch], **kwargs)
 
-    def play(self, x, y, sample_weight, share, both):
+    def play(self, x, y, sample_weight, way, both):
         """One replica's forward and backward pass: loss, predictions, scores, gradients.
 
         The second of the two lists of gradients, the generator's, is empty unless `both`.
@@ -167,22 +138,25 @@ class TwoPlayer(Pretext):
             y_pred = self(x, training=True)
             real, fake = self.shown(x, y, y_pred)
             verdicts = [self.discriminator(part, training=True) for part in (real, fake)]
-            d_loss, g_loss = self.losses(*verdicts)
-            d_loss += self.penalty(real, fake, share)
-            loss = self.content_loss(x, y, y_pred, sample_weight) + self.adversarial * g_loss
-            scaled = [d_loss / replica_count(), loss / replica_count()]
-        gradients = [discriminator_tape.gradient(scaled[0], self.discriminator_variables), []]
+            d_loss, g_loss = self.adversarial_losses(*verdicts)
+            d_loss += self.penalty(real, fake, way)
+            loss, terms = self._loss_and_terms(x, y, y_pred, sample_weight)
+            scaled = [d_loss / replica_count(), loss + self.adversarial * g_loss / replica_count()]
+        critics = self.parameter_groups["discriminator"]
+        gradients = [discriminator_tape.gradient(scaled[0], critics), []]
         if both:
-            gradients[1] = tape.gradient(scaled[1], self.generator_variables)
-        return loss, y_pred, [g_loss, d_loss, *self.accuracies(*verdicts)], gradients
+            gradients[1] = tape.gradient(scaled[1], self.ungrouped_variables)
+        scores = dict(zip(SCALARS, [g_loss, d_loss, *self.accuracies(*verdicts)], strict=True))
+        return scaled[1] * replica_count(), y_pred, terms | scores, gradients
 
-    def share(self, part):
-        """Where the penalty looks: (B,) in [0, 1].
+    def way(self, part):
+        """Where between real and fake the penalty looks: (B,) in [0, 1].
 
         A function of the step, so that a resumed run draws what it would have drawn. Drawn outside
         `play`, because XLA draws other numbers.
         """
-        seed = tf.stack([tf.cast(self.discriminator_optimizer.iterations, tf.int32), 0])
+        iterations = self.optimizers["discriminator"].iterations
+        seed = tf.stack([tf.cast(iterations, tf.int32), 0])
         return tf.random.stateless_uniform(tf.shape(tf.nest.flatten(part)[0])[:1], seed)
 
     def accuracies(self, real, fake):
@@ -201,17 +175,16 @@ class TwoPlayer(Pretext):
         if not self.discriminator:
             return super().train_step(data)
         data = keras.utils.unpack_x_y_sample_weight(data)
-        play = self.jit(self.play)
+        play, critics = self.xla_compiled(self.play), self.parameter_groups["discriminator"]
         for i in range(self.critic_steps):
             part = [_part(tensors, i, self.critic_steps) for tensors in data]
             both = i == self.critic_steps - 1
-            loss, y_pred, scores, gradients = play(*part, self.share(part), both)
-            self.discriminator_optimizer.apply(gradients[0], self.discriminator_variables)
-            for metric, score in zip(self.scores, scores, strict=True):
-                metric.update_state(score)
-        self.optimizer.apply(gradients[1], self.generator_variables)
-        self._loss_tracker.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(data)[0])[0])
-        return self.compute_metrics(*part[:2], y_pred, part[2])
+            loss, y_pred, scalars, gradients = play(*part, self.way(part), both)
+            self.optimizers["discriminator"].apply(gradients[0], critics)
+            if not both:
+                self.update_scalars(scalars)
+        self.optimizer.apply(gradients[1], self.ungrouped_variables)
+        return self.report(loss, scalars, *part[:2], y_pred, part[2])
 
 
 class Clip(keras.constraints.Constraint):
@@ -248,11 +221,9 @@ def _part(tensors, i, n):
     return None if tensors is None else tf.nest.map_structure(lambda t: t[i::n], tensors)
 
 
-def check(adversarial, gan, critic_steps):
+def check(adversarial, critic_steps):
     """Raises a `UserError` that names the flag."""
     if adversarial < 0:
         raise UserError(f"--adversarial: expected a weight, 0 or more. Received: {adversarial}")
-    if gan not in GANS:
-        raise UserError(f"--gan: expected one of {', '.join(GANS)}. Received: {gan!r}")
     if critic_steps < 1:
         raise UserError(f"--critic_steps: expected 1 or more. Received: {critic_steps}")

@@ -7,12 +7,12 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import callbacks, checkpoints
+from sslzoo.training import callbacks, checkpoints
 
 PICTURED = 8  # puzzles on the contact sheet
 
 
-def pretrain(pretext, run, extra=(), table=None):
+def pretrain(pretext, run, extra=(), table=None, source=None):
     """Trains a compiled pretext on unlabelled images, from wherever the last attempt stopped.
 
     Leaves in `run.workdir`: `log.csv` (one row an epoch), `tensorboard/`, `puzzles.png` (puzzles,
@@ -25,6 +25,7 @@ def pretrain(pretext, run, extra=(), table=None):
         pretext: a compiled `Pretext`, made under `run.scope()`.
         run: a `Run`: gives the images, the budget and the folder.
         extra: more callbacks; what they add to the logs of an epoch is logged with the rest.
+        source: what to train on; default: `run.train_source`.
         table: function that is called before every epoch with its number, and returns the
             indices to draw from in it, see `data.Source.examples`. It may change the model.
 
@@ -33,6 +34,7 @@ def pretrain(pretext, run, extra=(), table=None):
             decoded, or an image is too small for the puzzle.
     """
     workdir, per_epoch = pathlib.Path(run.workdir), run.steps_per_epoch
+    source = source or run.train_source
     store = checkpoints.Checkpoints(workdir / "checkpoints")
     arrays = store.load()
     step = checkpoints.restore_state(pretext, arrays) if arrays else 0
@@ -42,19 +44,22 @@ def pretrain(pretext, run, extra=(), table=None):
     backup = callbacks.Backup(progress, store, run.backup_minutes)
     reporters = [
         *extra,
+        *run.monitors(pretext),
         callbacks.Guard(progress),
         callbacks.RestoreMetrics(progress, arrays),
         callbacks.Rows(progress, workdir / "log.csv"),
-        callbacks.Pictures(progress, workdir, pretext.puzzles(_preview(pretext, run), PICTURED)),
+        callbacks.Pictures(
+            progress, workdir, pretext.puzzles(_preview(pretext, run, source), PICTURED)
+        ),
         backup,
     ]
     with backup.watching_for_interrupts():
         while progress.step < progress.total:  # twice from inside an epoch; with a table for each
-            _fit(pretext, run, progress, reporters, table)
+            _fit(pretext, run, source, progress, reporters, table)
     store.save(pretext, progress.step)
 
 
-def _fit(pretext, run, progress, reporters, table):
+def _fit(pretext, run, source, progress, reporters, table):
     """From where the run is to the end of it, or of the epoch where it must stop there."""
     per_epoch = progress.per_epoch
     epoch, done = divmod(progress.step, per_epoch)
@@ -63,7 +68,7 @@ def _fit(pretext, run, progress, reporters, table):
     def stop(epoch, logs):
         pretext.stop_training = epoch + 1 == last
 
-    examples = run.train_source.examples(
+    examples = source.examples(
         seed=run.seed,
         crop=pretext.crop,
         start=progress.step * run.batch_size,
@@ -82,57 +87,11 @@ def _fit(pretext, run, progress, reporters, table):
             shuffle=False,
         )
     except tf.errors.OpError:
-        if run.train_source.failure:
-            raise run.train_source.failure from None
+        if source.failure:
+            raise source.failure from None
         raise
 
 
-@keras.saving.register_keras_serializable("sslzoo")
-class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """Another schedule, reached linearly over the first `steps` steps (arXiv:1706.02677)."""
-
-    def __init__(self, schedule, steps):
-        self.schedule = schedule
-        self.steps = steps
-
-    def __call__(self, step):
-        """The learning rate at `step`."""
-        fraction = (tf.cast(step, tf.float32) + 1) / max(self.steps, 1)
-        return self.schedule(step) * tf.minimum(fraction, 1)
-
-    def get_config(self):
-        """Serialised with its inner schedule."""
-        return {"schedule": keras.saving.serialize_keras_object(self.schedule), "steps": self.steps}
-
-    @classmethod
-    def from_config(cls, config):
-        """Deserialises the inner schedule too."""
-        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["steps"])
-
-
-def schedule(kind, learning_rate, total_steps, warmup_steps=0, drops=(), factor=0.1):
-    """A learning rate by steps.
-
-    Args:
-        kind: `"constant"`, `"cosine"` (to 0 at the end) or `"step"` (times `factor` at each drop).
-        learning_rate: the highest one.
-        total_steps: of the whole run.
-        warmup_steps: linear rise at the start.
-        drops: steps at which `"step"` drops.
-        factor: of each drop.
-    """
-    if kind == "cosine":
-        body = keras.optimizers.schedules.CosineDecay(learning_rate, total_steps)
-    else:
-        drops = [int(drop) for drop in drops] if kind == "step" else []
-        rates = [learning_rate * factor**i for i in range(len(drops) + 1)]
-        # One boundary past the end, because Keras wants at least one.
-        body = keras.optimizers.schedules.PiecewiseConstantDecay(
-            [*drops, max([total_steps, *drops]) + 1], [*rates, rates[-1]]
-        )
-    return WarmUp(body, int(warmup_steps)) if warmup_steps else body
-
-
-def _preview(pretext, run):
+def _preview(pretext, run, source):
     """A few images in an order that training does not use: for the contact sheet."""
-    return run.train_source.examples(seed=run.seed + 1, crop=pretext.crop, stop=PICTURED)
+    return source.examples(seed=run.seed + 1, crop=pretext.crop, stop=PICTURED)

@@ -14,7 +14,7 @@ from absl import logging
 
 from sslzoo import encoders
 from sslzoo.errors import UserError
-from sslzoo.probes.linear import TOLERANCE, choose, dataset, features, pooled
+from sslzoo.probes.linear_probe import TOLERANCE, choose, dataset, features, pooled
 
 FEATURES = 2048  # of a stage, pooled: on CIFAR-10 a 4x4 grid of 128 channels
 BATCH = 256  # of the passes without gradients

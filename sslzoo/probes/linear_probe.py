@@ -20,7 +20,7 @@ from absl import logging
 
 from sslzoo import encoders
 from sslzoo.errors import UserError
-from sslzoo.probes.knn import knn
+from sslzoo.probes.nearest import knn
 
 # The penalty is |w|^2 / 2C against the *sum* of the losses, as scikit-learn has it. Features are
 # standardised, so a plane's reach grows with their number: the path is C x dims. On CIFAR-10 and

@@ -6,7 +6,7 @@ decoded at a time, so memory is bounded whatever the files are.
 
 import tensorflow as tf
 
-from sslzoo import headers
+from sslzoo.images import headers
 
 PARALLEL = 4  # images of one request that are decoded at the same time
 

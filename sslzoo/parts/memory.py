@@ -147,7 +147,7 @@ def log_mean_exp(dims, temperature):
     return float(np.log(hyp0f1(dims / 2, 1 / (2 * temperature) ** 2)))
 
 
-def first_loss(kind, count, log_mean):
+def random_bank_loss(kind, count, log_mean):
     """The loss ("softmax" over `count` rows, "infonce", "nce") against a random bank."""
     value = np.log(count if kind == "softmax" else count + 1) + log_mean
     return float(value + count * np.log1p(1 / count) if kind == "nce" else value)
@@ -160,25 +160,20 @@ def first_loss(kind, count, log_mean):
 class MemoryPretext(Pretext):
     """A pretext with a bank, `memory`: its y is the image's index, its (first) output goes in.
 
-    A subclass makes them by `remember`, after its network.
+    A subclass has the arguments `num_images`, `dims`, `momentum`, `temperature`, `negatives` (0:
+    the loss is the softmax over all rows) and `estimator`, and calls `remember` after its network.
     """
 
-    def remember(self, num_images, dims, momentum, temperature, negatives, estimator):
-        """Makes the bank. With `negatives` 0 the loss is the softmax over all rows."""
-        check(num_images, dims, momentum, temperature, negatives, estimator)
-        self.memory = MemoryBank(num_images, dims, momentum, name="memory")
-        self.num_images = num_images
-        self.dims = dims
-        self.momentum = momentum
-        self.temperature = temperature
-        self.negatives = negatives
-        self.estimator = estimator
-
-        self.log_mean = log_mean_exp(dims, temperature)
-        kind = estimator if negatives else "softmax"
+    def remember(self):
+        """Makes the bank."""
+        check(self)
+        self.memory = MemoryBank(self.num_images, self.dims, self.momentum, name="memory")
+        self.log_mean = log_mean_exp(self.dims, self.temperature)
+        kind = self.estimator if self.negatives else "softmax"
         # Not `chance_loss`: the loss rises above it at first, while rows that this epoch wrote lie
         # nearer than the image's own, and a warning would be false.
-        self.first_loss = first_loss(kind, negatives or num_images, self.log_mean)
+        count = self.negatives or self.num_images
+        self.random_bank_loss = random_bank_loss(kind, count, self.log_mean)
 
     def contrast(self, embeddings, index):
         """The loss of each unit vector (B, dims) against the rows of its image `index`: (B,)."""
@@ -202,17 +197,15 @@ class MemoryPretext(Pretext):
         return tf.math.top_k(cosines, count).indices
 
 
-def check(num_images, dims, momentum, temperature, negatives, estimator):
+def check(p):
     """Raises `UserError`, with the flag's name, where an argument of the bank is out of range."""
-    if num_images < 2:
-        raise UserError(f"num_images: expected at least 2 images. Received: {num_images}")
-    if dims < 1:
-        raise UserError(f"--dims: expected at least 1. Received: {dims}")
-    if not 0 <= momentum <= 1:
-        raise UserError(f"--momentum: expected 0 to 1. Received: {momentum}")
-    if not temperature > 0:
-        raise UserError(f"--temperature: expected more than 0. Received: {temperature}")
-    if negatives < 0:
-        raise UserError(f"--negatives: expected a number, or 0 for all. Received: {negatives}")
-    if estimator not in ("nce", "infonce"):
-        raise UserError(f"--estimator: expected nce or infonce. Received: {estimator!r}")
+    if p.num_images < 2:
+        raise UserError(f"num_images: expected at least 2 images. Received: {p.num_images}")
+    if p.dims < 1:
+        raise UserError(f"--dims: expected at least 1. Received: {p.dims}")
+    if not 0 <= p.momentum <= 1:
+        raise UserError(f"--momentum: expected 0 to 1. Received: {p.momentum}")
+    if not p.temperature > 0:
+        raise UserError(f"--temperature: expected more than 0. Received: {p.temperature}")
+    if p.negatives < 0:
+        raise UserError(f"--negatives: expected a number, or 0 for all. Received: {p.negatives}")

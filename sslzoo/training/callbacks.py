@@ -12,8 +12,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import checkpoints, images
+from sslzoo import pictures
 from sslzoo.errors import UserError
+from sslzoo.pictures import contact_sheet
+from sslzoo.training import checkpoints
 
 FEW = 10  # steps that say nothing yet
 
@@ -135,21 +137,10 @@ class Pictures(keras.callbacks.Callback):
             for name, value in logs.items():
                 tf.summary.scalar(name, value)
             if self.batch is not None:
-                sheet = contact_sheet(self.model, *self.batch[:2])
+                sheet = contact_sheet.draw(self.model, *self.batch[:2])
                 tf.summary.image("puzzles", sheet[None])
-                images.save_png(self.workdir / "puzzles.png", sheet)
+                pictures.save_png(self.workdir / "puzzles.png", sheet)
         self.writer.flush()
-
-
-def contact_sheet(pretext, x, y):
-    """A batch of puzzles drawn with the network's answers: (H, W, 3) uint8."""
-    answers = pretext(x, training=False)  # under two replicas, `predict_on_batch` answers twice
-    parts = [tf.nest.map_structure(np.asarray, part) for part in (x, y, answers)]
-    pictures = [
-        pretext.picture(*(tf.nest.map_structure(lambda a, i=i: a[i], part) for part in parts))
-        for i in range(len(tf.nest.flatten(answers)[0]))
-    ]
-    return images.mosaic(pictures, columns=2, gap=16)
 
 
 class Backup(keras.callbacks.Callback):

@@ -24,8 +24,10 @@ import keras
 import tensorflow as tf
 
 import sslzoo
-from sslzoo import encoders, folding, runtimes, uploads, warmup
+from sslzoo import encoders
 from sslzoo.errors import UserError
+from sslzoo.export import folding, request_images, warmup
+from sslzoo.export import formats as other_formats
 
 GENERATED_PIXELS = 2**21  # of an image to `generate_bytes`: the network's maps have its size
 ENCODER = "assets.extra/encoder.keras"  # Serving and tf.saved_model ignore what lies there
@@ -38,20 +40,20 @@ def save(encoder, path, *, card=None, image_size=96, classify=None, formats=()):
     is a dict for `card.json`; where it uses a key of the measured facts, the fact wins.
     `classify` turns what `features` returns for images of that square into a dict of `scores` and
     `classes`, both (N, K); then there are `classify` and `classify_bytes` too. `formats` names
-    files for other runtimes, see `sslzoo.runtimes`.
+    files for other runtimes, see `export.formats`.
     """
-    runtimes.check(formats)
+    other_formats.check(formats)
     check(encoder, image_size)
     facts = _encoder_facts(encoder, image_size)
 
     def write(folder):
         _write_version(encoder, folder, image_size, classify)
-        runtimes.write(encoder, folder, formats)
+        other_formats.write(encoder, folder, formats)
 
     return publish(path, write, card, facts)
 
 
-def save_generator(model, path, *, card=None):
+def save_image_model(model, path, *, card=None):
     """Publish a model of images to images as the next version under `path`; return its folder.
 
     The SavedModel has `generate` (also `serving_default`): `images` (N, H, W, 3) float32 in
@@ -64,7 +66,7 @@ def save_generator(model, path, *, card=None):
             f"Received: {model.input_shape} to {model.output_shape}"
         )
     facts = {"kind": "generator", "parameters": model.count_params()}
-    return publish(path, lambda folder: _write_generator(model, folder), card, facts)
+    return publish(path, lambda folder: _write_image_model(model, folder), card, facts)
 
 
 def publish(path, write, card, facts):
@@ -143,7 +145,7 @@ def _write_version(encoder, folder, image_size, classify):
         return {"embedding": tf.reduce_mean(network(images)["output"], axis=(1, 2))}
 
     def embed_bytes(image_bytes):  # (N,) -> (N, C)
-        return embed(uploads.squares(image_bytes, image_size))
+        return embed(request_images.squares(image_bytes, image_size))
 
     def features(images):
         outputs = network(images)
@@ -158,29 +160,31 @@ def _write_version(encoder, folder, image_size, classify):
     if classify:
 
         def classify_images(images):  # of any size: the head knows one
-            return classify(features(uploads.square(images, image_size)))
+            return classify(features(request_images.square(images, image_size)))
 
         def classify_bytes(image_bytes):
-            return classify(features(uploads.squares(image_bytes, image_size)))
+            return classify(features(request_images.squares(image_bytes, image_size)))
 
         archive.add_endpoint("classify", classify_images, input_signature=[images])
         archive.add_endpoint("classify_bytes", classify_bytes, input_signature=[files])
     archive.write_out(str(folder), verbose=False)
 
 
-def _write_generator(model, folder):
+def _write_image_model(model, folder):
     network = folding.frozen(model)
 
     def generate(images):
         return {"images": tf.clip_by_value(network(images), 0.0, 1.0)}
 
     def generate_one(contents):
-        image = tf.image.convert_image_dtype(uploads.decode(contents, GENERATED_PIXELS), tf.float32)
+        image = tf.image.convert_image_dtype(
+            request_images.decode(contents, GENERATED_PIXELS), tf.float32
+        )
         painted = generate(image[None])["images"][0]
         return tf.io.encode_png(tf.image.convert_image_dtype(painted, tf.uint8, saturate=True))
 
     def generate_bytes(image_bytes):
-        files = uploads.checked(image_bytes)
+        files = request_images.checked(image_bytes)
         options = {"fn_output_signature": tf.string, "parallel_iterations": 1}
         pngs = tf.map_fn(generate_one, files, **options)
         return {"png_bytes": pngs}

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sslzoo import layers
+from sslzoo.parts import layers
 
 CONVOLUTIONS = (
     keras.layers.Conv2D,

@@ -1,4 +1,4 @@
-"""`sslzoo serving-config`: the models that TensorFlow Serving is started with.
+"""what TensorFlow Serving is started with: a file of its models
 
 sslzoo serving-config --root=exported
 tensorflow_model_server --port=8500 --rest_api_port=8501 --model_config_file=exported/models.config

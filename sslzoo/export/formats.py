@@ -10,8 +10,8 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from sslzoo import folding
 from sslzoo.errors import UserError
+from sslzoo.export import folding
 
 FILES = {"onnx": "assets.extra/encoder.onnx", "litert": "assets.extra/encoder.tflite"}
 

@@ -1,0 +1,1 @@
+"""The sub-commands of `sslzoo`, one file each: `main` and its signature, which is the flags."""

@@ -1,0 +1,17 @@
+"""a recipe: `sslzoo train NAME --flags`, the same as `python -m sslzoo.recipes.NAME`"""
+
+import importlib
+
+from sslzoo import cli
+from sslzoo.errors import UserError
+
+
+def main(*words):
+    """Runs the recipe that the first word names, with the others as its flags."""
+    name, recipes = (words or ("",))[0], cli.modules("recipes")
+    if name not in recipes:
+        raise UserError(
+            f"expected sslzoo train NAME, where NAME is one of {', '.join(recipes)}. "
+            f"Received: {name!r}"
+        )
+    cli.call(importlib.import_module(f"sslzoo.recipes.{name}").main, list(words))

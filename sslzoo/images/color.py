@@ -1,0 +1,85 @@
+"""What changes colours: jitter, grey, normalising, and ways to take colour cues away."""
+
+import numpy as np
+import tensorflow as tf
+
+from sslzoo.errors import UserError
+from sslzoo.images import split_seed
+
+# Puzzles may be standardised to mean 0 and deviation 1. Encoders take [0, 1], where photographs
+# have about this mean and deviation; the tails leave [0, 1], which no encoder minds.
+PIXEL_MEAN, PIXEL_STD = 0.45, 0.225
+GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, what "greyscale" means in PIL and OpenCV
+
+
+def check_jitter(strength, hue):
+    """Raises a `UserError` where `jitter` could not take these."""
+    if not 0 <= strength <= 1:
+        raise UserError(f"--jitter: expected 0 to 1. Received: {strength}")
+    if not 0 <= hue <= 0.5:
+        raise UserError(f"--hue: expected 0 to 0.5 circles. Received: {hue}")
+
+
+def jitter(image, strength, hue, seed):
+    """Brightness, contrast and saturation times 1 +- `strength`, hue turned by up to `hue` circles.
+
+    As torchvision's ColorJitter (blends with black, with the mean grey, with the greys), but
+    always in this order, and clipped to [0, 1] once, at the end. (H, W, 3), or (n, H, W, 3) with
+    factors for each.
+    """
+    each = tuple(image.shape[:-3])
+    factors = tf.random.stateless_uniform((4, *each, 1, 1, 1), seed, -1.0, 1.0)
+    brightness, contrast, saturation = tf.unstack(1 + strength * factors[:3])
+    image *= brightness
+    mean = tf.reduce_mean(grey(image), [-3, -2, -1], keepdims=True)
+    image = mean + (image - mean) * contrast
+    image = grey(image) + (image - grey(image)) * saturation
+    image = tf.clip_by_value(image, 0.0, 1.0)
+    if not hue:
+        return image
+    turns = tf.reshape(hue * factors[3], each)
+    if not each:
+        return tf.image.adjust_hue(image, turns)
+    return tf.stack([tf.image.adjust_hue(image[i], turns[i]) for i in range(each[0])])
+
+
+def grey(image):
+    """(..., 3) -> (..., 3): three copies of the luma. Grey tasks feed grey RGB."""
+    return tf.repeat(tf.reduce_sum(image * GREY_WEIGHTS, -1, keepdims=True), 3, axis=-1)
+
+
+def random_grey(image, probability, seed):
+    """`grey(image)` with the given probability, else the image."""
+    return tf.cond(
+        tf.random.stateless_uniform((), seed) < probability, lambda: grey(image), lambda: image
+    )
+
+
+def standardize(image):
+    """Each channel of (H, W, C) to mean 0 and deviation 1; a constant channel to zeros."""
+    mean, variance = tf.nn.moments(image, axes=[0, 1], keepdims=True)
+    std = tf.sqrt(variance)
+    flat = std < 1e-3  # a quarter of a grey level: what is left is rounding
+    return tf.where(flat, 0.0, (image - mean) / tf.where(flat, 1.0, std))
+
+
+def scale_to_rms(image, rms):
+    """Channels of mean 0, together of root mean square `rms`; a constant image to zeros."""
+    image = image - tf.reduce_mean(image, [0, 1])
+    now = tf.sqrt(tf.reduce_mean(tf.square(image)))
+    flat = now < 1e-4  # rounding: a tenth of the noise of `drop_colors`
+    return tf.where(flat, 0.0, image * (rms / tf.where(flat, 1.0, now)))
+
+
+def drop_colors(image, seed):
+    """One random channel of (H, W, 3), less its mean; noise of half a grey level in the others."""
+    channel_seed, noise_seed = split_seed(seed, 2)
+    kept = tf.one_hot(tf.random.stateless_uniform((), channel_seed, 0, 3, tf.int32), 3)
+    noise = tf.random.stateless_uniform(image.shape, noise_seed, -0.5, 0.5) / 255
+    return tf.where(kept > 0, image - tf.reduce_mean(image, [0, 1]), noise)
+
+
+def without_green_magenta(image):
+    """(H, W, 3) projected along (-1, 2, -1), the axis on which lenses fringe."""
+    axis = np.array([[-1.0, 2.0, -1.0]], np.float32)
+    return tf.tensordot(image, np.eye(3, dtype=np.float32) - axis.T @ axis / np.sum(axis**2), 1)

@@ -1,0 +1,1 @@
+"""What pretexts are made of: layers, decoders, the two-player step, memory bank, clusters."""
