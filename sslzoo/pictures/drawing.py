@@ -2,6 +2,10 @@
 
 import keras
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+RIGHT, WRONG = (0, 150, 60), (205, 30, 30)  # frames of answers
+FRAME, CAPTION, GAP = 4, 16, 8  # pixels
 
 
 def to_uint8(image):
@@ -20,6 +24,46 @@ def mosaic(tiles, columns, gap=2, background=255):
         top, left = i // columns * (height + gap), i % columns * (width + gap)
         sheet[top : top + height, left : left + width] = tile
     return sheet
+
+
+def row(panels, right=None, side=96):
+    """Pictures side by side, each under its name: (H, W, 3) uint8.
+
+    Args:
+        panels: {name: (h, w, 3)}, uint8 or float in [0, 1]; small ones are enlarged to `side`.
+        right: whether the one named "answer" is right: a green or a red frame; None: no frame.
+        side: height in pixels, about.
+    """
+    columns = []
+    for name, panel in panels.items():
+        panel = np.asarray(panel)
+        panel = enlarge(panel if panel.dtype == np.uint8 else to_uint8(panel), side)
+        colour = 255 if right is None or name != "answer" else RIGHT if right else WRONG
+        columns.append(_captioned(name, _framed(panel, colour)))
+    height = max(len(column) for column in columns)
+    columns = [_fitted(column, height, column.shape[1] + GAP) for column in columns]
+    return np.concatenate(columns, axis=1)[:, :-GAP]
+
+
+def _framed(panel, colour):
+    height, width = panel.shape[:2]
+    framed = np.full((height + 2 * FRAME, width + 2 * FRAME, 3), colour, np.uint8)
+    framed[FRAME:-FRAME, FRAME:-FRAME] = panel
+    return framed
+
+
+def _captioned(name, panel):
+    font = ImageFont.load_default(12)
+    width = max(panel.shape[1], int(font.getlength(name)) + 2 * FRAME)
+    strip = Image.new("RGB", (width, CAPTION), "white")
+    ImageDraw.Draw(strip).text((FRAME, 1), name, "black", font)
+    return np.concatenate([np.asarray(strip), _fitted(panel, panel.shape[0], width)])
+
+
+def _fitted(picture, height, width):
+    """White below and to the right, up to that size."""
+    below, beside = height - picture.shape[0], width - picture.shape[1]
+    return np.pad(picture, [(0, below), (0, beside), (0, 0)], constant_values=255)
 
 
 def shades(vector, side):

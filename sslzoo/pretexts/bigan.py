@@ -102,12 +102,11 @@ class BiGAN(TwoPlayer):
 
     def picture(self, x, y, y_pred=None):
         """The image, what the generator makes of its code, and an image of the noise."""
-        panels = [(y + 1) / 2]
+        panels = {"x": y}
         if y_pred is not None:
             again = self.generator(y_pred["codes"][None], training=False)[0]
-            panels += [(np.asarray(part) + 1) / 2 for part in (again, y_pred["painted"])]
-        panels = [pictures.enlarge(pictures.to_uint8(panel), 96) for panel in panels]
-        return pictures.mosaic(panels, len(panels), gap=8)
+            panels |= {"G(E(x))": again, "G(noise)": y_pred["painted"]}
+        return pictures.row({name: (np.asarray(part) + 1) / 2 for name, part in panels.items()})
 
     def reconstruction(self, puzzles):
         """Is G(E(x)) near x? The mean distance (), and that to another image's G(E(x)).

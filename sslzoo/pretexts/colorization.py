@@ -97,10 +97,10 @@ class Colorization(Pretext):
 
     def picture(self, x, y, y_pred=None):
         """The grey image, the network's colours, and the true ones, as coarse as its own."""
-        answers = [y * AB_SCALE] if y_pred is None else [self.paint.decode(y_pred), y * AB_SCALE]
-        colored = [recolor(x, ab) for ab in answers]
-        panels = [pictures.enlarge(pictures.to_uint8(panel), 96) for panel in [x, *colored]]
-        return pictures.mosaic(panels, len(panels), gap=8)
+        panels = {"puzzle": x}
+        if y_pred is not None:
+            panels["answer"] = recolor(x, self.paint.decode(y_pred))
+        return pictures.row({**panels, "truth": recolor(x, y * AB_SCALE)})
 
     @property
     def paint(self):

@@ -131,14 +131,11 @@ class DeepCluster(Pretext):
 
     def picture(self, x, y, y_pred=None):
         """The view; with an answer, in a green frame where it names the cluster, else in red."""
-        picture = pictures.enlarge(pictures.to_uint8(x), 96)
         if y_pred is None:
-            return picture
-        right = int(np.argmax(y_pred)) == int(self.assignments.numpy()[int(y)])
-        frame = np.full((picture.shape[0] + 16, picture.shape[1] + 16, 3), 0, np.uint8)
-        frame[..., 1 if right else 0] = 200
-        frame[8:-8, 8:-8] = picture
-        return frame
+            return pictures.row({"view": x})
+        return pictures.row(
+            {"answer": x}, int(np.argmax(y_pred)) == int(self.assignments.numpy()[int(y)])
+        )
 
 
 class Recluster(keras.callbacks.Callback):

@@ -132,10 +132,10 @@ class Inpainting(TwoPlayer):
 
     def picture(self, x, y, y_pred=None):
         """The image with its hole, the same with what the network painted there, and the truth."""
-        parts = [y] if y_pred is None else [y_pred, y]
-        panels = [x, *(self.paste(x, (part + 1) / 2) for part in parts)]
-        panels = [pictures.enlarge(pictures.to_uint8(panel), 96) for panel in panels]
-        return pictures.mosaic(panels, len(panels), gap=8)
+        parts = {} if y_pred is None else {"answer": y_pred}
+        parts["truth"] = y
+        painted = {name: self.paste(x, (part + 1) / 2) for name, part in parts.items()}
+        return pictures.row({"puzzle": x, **painted})
 
     def paste(self, x, part):
         """The image `x` (crop, crop, 3) with its hole filled from `part` (side, side, 3)."""

@@ -109,10 +109,12 @@ class Jigsaw(Pretext):
         """The tiles as shown, in their true arrangement, and as the network arranges them."""
         shades = x * color.PIXEL_STD + color.PIXEL_MEAN if self.normalize else x
         tiles = pictures.enlarge(pictures.to_uint8(shades), 64)
-        panels = [tiles, _arrange(tiles, self.permutations[int(y)])]
+        panels, right = {"puzzle": tiles, "truth": _arrange(tiles, self.permutations[int(y)])}, None
         if y_pred is not None:
-            panels.append(_arrange(tiles, self.permutations[int(np.argmax(y_pred))]))
-        return pictures.mosaic([pictures.mosaic(p, self.grid) for p in panels], len(panels), gap=8)
+            k = int(np.argmax(y_pred))
+            panels["answer"], right = _arrange(tiles, self.permutations[k]), k == int(y)
+        panels = {name: pictures.mosaic(part, self.grid) for name, part in panels.items()}
+        return pictures.row(panels, right)
 
 
 def windows(cell, grid, tile, jitter, seed):

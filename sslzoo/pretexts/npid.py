@@ -96,7 +96,8 @@ class Npid(MemoryPretext):
 
     def picture(self, x, y, y_pred=None):
         """The view, its row of the bank, and the embedding, numbers as shades of grey."""
-        vectors = [self.memory.gather(y).numpy()] + ([] if y_pred is None else [y_pred])
-        panels = [pictures.enlarge(pictures.to_uint8(x), 96)]
-        panels += [pictures.shades(vector, panels[0].shape[0]) for vector in vectors]
-        return pictures.mosaic(panels, len(panels), gap=8)
+        vectors = {"row in the bank": self.memory.gather(y).numpy()}
+        if y_pred is not None:
+            vectors["embedding"] = y_pred
+        shades = {name: pictures.shades(vector, 96) for name, vector in vectors.items()}
+        return pictures.row({"view": x, **shades})

@@ -8,7 +8,6 @@ jigsaw asks which puzzle it is, PIRL asks for an answer that does not depend on 
 from typing import Literal
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from sslzoo import images, pictures
@@ -146,14 +145,14 @@ class Pirl(MemoryPretext):
         chosen = tf.random.stateless_uniform((), seed, 0, len(self.orders), tf.int32)
         return tf.constant(self.orders)[chosen]
 
-    def change_colors(self, pictures, seed):
+    def change_colors(self, parts, seed):
         """Jitter, grey and mirror, for each of (n, H, W, 3) by itself."""
         seeds = images.split_seed(seed, 3)
-        count = (pictures.shape[0], 1, 1, 1)
-        pictures = color.jitter(pictures, self.jitter, self.hue, seeds[0])
+        count = (parts.shape[0], 1, 1, 1)
+        parts = color.jitter(parts, self.jitter, self.hue, seeds[0])
         draws = [tf.random.stateless_uniform(count, s) for s in seeds[1:]]
-        pictures = tf.where(draws[0] < self.grey, color.grey(pictures), pictures)
-        return tf.where(draws[1] < 0.5, pictures[:, :, ::-1], pictures)
+        parts = tf.where(draws[0] < self.grey, color.grey(parts), parts)
+        return tf.where(draws[1] < 0.5, parts[:, :, ::-1], parts)
 
     # === Training ===
 
@@ -168,12 +167,13 @@ class Pirl(MemoryPretext):
 
     def picture(self, x, y, y_pred=None):
         """The view, the patches; then numbers as greys: the image's row of the bank, f, g."""
-        panels = [pictures.enlarge(pictures.to_uint8(x["image"]), 96)]
         other = pictures.to_uint8(x["other"])
-        panels.append(pictures.mosaic(other, self.grid) if other.ndim == 4 else other)
-        vectors = [self.memory.gather(y).numpy(), *([] if y_pred is None else y_pred)]
-        panels += [pictures.shades(vector, 96) for vector in vectors]
-        return pictures.mosaic([_fit(panel, 128) for panel in panels], len(panels), gap=8)
+        other = pictures.mosaic(other, self.grid) if other.ndim == 4 else other
+        vectors = {"row in the bank": self.memory.gather(y).numpy()}
+        if y_pred is not None:
+            vectors |= {"f(view)": y_pred[0], "g(puzzle)": y_pred[1]}
+        shades = {name: pictures.shades(vector, 96) for name, vector in vectors.items()}
+        return pictures.row({"view": x["image"], "puzzle": other, **shades})
 
 
 # === Network ===
@@ -196,13 +196,6 @@ def _turn(image, seed):
     """A square turned by 0, 90, 180 or 270 degrees."""
     turned = tf.stack([tf.image.rot90(image, k) for k in range(4)])
     return turned[tf.random.stateless_uniform((), seed, 0, 4, tf.int32)]
-
-
-def _fit(picture, side):
-    """(h, w, 3) uint8 in the middle of white of `side` pixels, or enlarged to about it."""
-    picture = pictures.enlarge(picture, side)[:side, :side]
-    margins = [((side - n) // 2, side - n - (side - n) // 2) for n in picture.shape[:2]]
-    return np.pad(picture, [*margins, (0, 0)], constant_values=255)
 
 
 def _check(puzzle, grid, tile, weight):

@@ -102,10 +102,8 @@ class Reconstruction(TwoPlayer):
 
     def picture(self, x, y, y_pred=None):
         """What the network sees, what the discriminator sees, and the truth."""
-        answers = [y] if y_pred is None else [self.compose(y_pred, y), y]
-        panels = [x, *((answer + 1) / 2 for answer in answers)]
-        panels = [pictures.enlarge(pictures.to_uint8(panel), 96) for panel in panels]
-        return pictures.mosaic(panels, len(panels), gap=8)
+        answer = {} if y_pred is None else {"answer": (self.compose(y_pred, y) + 1) / 2}
+        return pictures.row({"puzzle": x, **answer, "truth": (y + 1) / 2})
 
 
 # === Networks ===

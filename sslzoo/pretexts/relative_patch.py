@@ -158,8 +158,12 @@ class RelativePatch(Pretext):
         patches = pictures.enlarge(
             pictures.to_uint8(x * PIXEL_SCALE[self.normalize] + color.PIXEL_MEAN), 48
         )
-        answers = [int(y)] if y_pred is None else [int(y), int(np.argmax(y_pred))]
-        return pictures.mosaic([_board(patches, label) for label in answers], len(answers), gap=8)
+        labels, right = {"truth": int(y)}, None
+        if y_pred is not None:
+            labels["answer"] = int(np.argmax(y_pred))
+            right = labels["answer"] == labels["truth"]
+        boards = {name: _board(patches, label) for name, label in labels.items()}
+        return pictures.row(boards, right)
 
 
 def _check_geometry(crop, patch, gap, jitter, min_area):

@@ -115,10 +115,13 @@ class Rotation(Pretext):
 
     def picture(self, x, y, y_pred=None):
         """The image as shown, turned back by the truth, and turned back by the network."""
-        answers = [0, int(y)] if y_pred is None else [0, int(y), int(np.argmax(y_pred))]
-        panels = [_turn(tf.convert_to_tensor(x), -k / self.num_rotations) for k in answers]
-        panels = [pictures.enlarge(pictures.to_uint8(panel), 96) for panel in panels]
-        return pictures.mosaic(panels, len(panels), gap=8)
+        turns, right = {"puzzle": 0, "truth": int(y)}, None
+        if y_pred is not None:
+            turns["answer"] = int(np.argmax(y_pred))
+            right = turns["answer"] == turns["truth"]
+        x = tf.convert_to_tensor(x)
+        back = {name: _turn(x, -k / self.num_rotations) for name, k in turns.items()}
+        return pictures.row(back, right)
 
 
 def _head(x, fc):

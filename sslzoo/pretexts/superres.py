@@ -94,10 +94,22 @@ class Superres(TwoPlayer):
 
     def picture(self, x, y, y_pred=None):
         """The small image enlarged by bicubic interpolation, by the network, and the truth."""
-        answers = [y] if y_pred is None else [y_pred, y]
-        panels = [enlarge(x, self.scale), *((answer + 1) / 2 for answer in answers)]
-        panels = [pictures.enlarge(pictures.to_uint8(panel), 96) for panel in panels]
-        return pictures.mosaic(panels, len(panels), gap=8)
+        answer = {} if y_pred is None else {"answer": (y_pred + 1) / 2}
+        return pictures.row({"bicubic": enlarge(x, self.scale), **answer, "truth": (y + 1) / 2})
+
+    def take_generator(self, other):
+        """Assigns the weights of another's generator: SRGAN goes on from SRResNet."""
+        pairs = zip(self.ungrouped_variables, other.ungrouped_variables, strict=True)
+        for ours, theirs in pairs:
+            ours.assign(theirs)
+
+    def score_text(self, examples):
+        """What `score` finds on whole images, as text."""
+        photos = (example["image"].numpy() for example in examples)
+        text = (
+            "PSNR {psnr:.2f} dB, SSIM {ssim:.4f}; bicubic {bicubic_psnr:.2f} dB, {bicubic_ssim:.4f}"
+        )
+        return text.format(**score(self.upscaler(), photos, self.scale))
 
     def upscaler(self):
         """A model that shares the weights: (B, H, W, 3) -> (B, scale H, scale W, 3), in [0, 1].
@@ -125,18 +137,18 @@ def enlarge(image, scale):
     return tf.clip_by_value(tf.image.resize(image, size, "bicubic"), 0.0, 1.0)
 
 
-def score(upscaler, pictures, scale):
+def score(upscaler, photos, scale):
     """How alike are whole images and what became of them when shrunk and enlarged again?
 
     Args:
         upscaler: (1, h, w, 3) -> (1, scale h, scale w, 3), in [0, 1].
-        pictures: iterable of (H, W, 3) in [0, 1]; what is over a multiple of `scale` is cut off.
+        photos: iterable of (H, W, 3) in [0, 1]; what is over a multiple of `scale` is cut off.
 
     Returns:
         dict of `psnr`, `ssim`, and `bicubic_psnr`, `bicubic_ssim`: means over the images.
     """
     rows = []
-    for picture in pictures:
+    for picture in photos:
         height, width = (side // scale * scale for side in picture.shape[:2])
         picture = tf.constant(picture[:height, :width])
         small = shrink(picture, scale)

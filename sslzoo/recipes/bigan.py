@@ -21,10 +21,8 @@ def main(
         workdir="runs/bigan",
         resize=40,
         epochs=20,
-        batch_size=32,
         learning_rate=0.0002,
         weight_decay=2.5e-05,
-        probe_images=1000,
     ),
     puzzle=partial(BiGAN, crop=32, codes=64, width=32),
     beta_1=0.5,
@@ -36,12 +34,12 @@ def main(
     Args:
         beta_1: of both Adams; the paper's 0.5.
     """
-    crop, width = puzzle.keywords["crop"], puzzle.keywords["width"]
+    sizes = puzzle.keywords["crop"], puzzle.keywords["width"]
     with run.scope():
-        pretext = puzzle(run.new_encoder(dense=lambda: dense_encoder(crop, width)))
+        pretext = puzzle(run.new_encoder(dense=lambda: dense_encoder(*sizes)))
         run.compile_players(pretext, beta_1)
     training.pretrain(pretext, run)
-    examples = run.train_source.examples(seed=run.seed + 1, crop=crop, stop=MEASURED)
+    examples = run.train_source.examples(seed=run.seed + 1, crop=pretext.crop, stop=MEASURED)
     distances = pretext.reconstruction(pretext.puzzles(examples, min(run.batch_size, 50)))
     logging.info("G(E(x)) lies %.2f from x, and %.2f from other images", *distances)
     return run.finish(pretext)

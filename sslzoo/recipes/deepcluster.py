@@ -18,11 +18,9 @@ def main(
         workdir="runs/deepcluster",
         resize=64,
         epochs=10,
-        batch_size=32,
         learning_rate=0.05,
         weight_decay=1e-05,
         schedule="constant",
-        probe_images=1000,
     ),
     puzzle=partial(DeepCluster, k=24, crop=64, view=48, min_area=0.3, fc=0, dropout=0.0, pca=64),
     reassign=1,
@@ -38,9 +36,8 @@ def main(
         pretext = puzzle(run.new_encoder(), num_images=run.train_source.size)
         optimizers = {"top": run.sgd(top_momentum)}
         pretext.compile(run.sgd(), optimizers=optimizers, jit_compile=run.jit_compile)
-    recluster = Recluster(
-        pretext, partial(run.train_source.examples, shuffle=False), run.seed, reassign
-    )
+    examples = partial(run.train_source.examples, shuffle=False)
+    recluster = Recluster(pretext, examples, run.seed, reassign)
     training.pretrain(pretext, run, [recluster], recluster.table)
     album.clusters(f"{run.workdir}/clusters.png", pretext, run.train_source.read)
     return run.finish(pretext)

@@ -17,11 +17,9 @@ def main(
         workdir="runs/jigsaw",
         resize=64,
         epochs=10,
-        batch_size=32,
         learning_rate=0.03,
         weight_decay=0.0001,
         warmup_epochs=1.0,
-        probe_images=1000,
     ),
     puzzle=partial(
         Jigsaw,

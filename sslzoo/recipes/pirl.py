@@ -18,11 +18,9 @@ def main(
         workdir="runs/pirl",
         resize=64,
         epochs=10,
-        batch_size=32,
         learning_rate=0.03,
         weight_decay=0.0001,
         warmup_epochs=0.5,
-        probe_images=1000,
         monitor_images=50000,
     ),
     puzzle=partial(

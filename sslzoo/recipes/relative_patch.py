@@ -17,11 +17,9 @@ def main(
         workdir="runs/relative_patch",
         resize=80,
         epochs=15,
-        batch_size=32,
         learning_rate=0.05,
         weight_decay=0.0001,
         warmup_epochs=0.5,
-        probe_images=1000,
     ),
     puzzle=partial(
         RelativePatch,

@@ -17,11 +17,9 @@ def main(
         workdir="runs/rotation",
         resize=48,
         epochs=6,
-        batch_size=32,
         learning_rate=0.05,
         weight_decay=0.0005,
         warmup_epochs=0.5,
-        probe_images=1000,
     ),
     puzzle=partial(Rotation, crop=32, fc=0),
 ):

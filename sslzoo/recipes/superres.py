@@ -9,7 +9,7 @@ from functools import partial
 from absl import logging
 
 from sslzoo import cli, training
-from sslzoo.pretexts.superres import Superres, score, srresnet
+from sslzoo.pretexts.superres import Superres, srresnet
 from sslzoo.training import Run
 
 
@@ -23,7 +23,6 @@ def main(
         batch_size=16,
         learning_rate=0.001,
         warmup_epochs=0.2,
-        probe_images=1000,
     ),
     puzzle=partial(Superres, crop=48, adversarial=0.001),
     blocks=4,
@@ -53,10 +52,7 @@ def main(
         second = run.phase("srgan", schedule="step", decay_epochs=(gan_epochs / 2,), **budget)
         with second.scope():
             srgan = puzzle(encoder)
-            for ours, theirs in zip(
-                srgan.ungrouped_variables, pretext.ungrouped_variables, strict=True
-            ):
-                ours.assign(theirs)
+            srgan.take_generator(pretext)
             second.compile_players(srgan)
         training.pretrain(srgan, second)
         report(srgan, second, scored_images)
@@ -68,12 +64,7 @@ def report(pretext, run, count):
     """Logs PSNR and SSIM on held-back images, beside those of bicubic interpolation."""
     count = min(count, run.test_source.size)
     examples = run.test_source.examples(shuffle=False, stop=count)
-    found = score(pretext.upscaler(), (e["image"].numpy() for e in examples), pretext.scale)
-    logging.info(
-        "%d held-back images: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}; "
-        "bicubic {bicubic_psnr:.2f} dB, {bicubic_ssim:.4f}".format(**found),
-        count,
-    )
+    logging.info("%d held-back images: %s", count, pretext.score_text(examples))
 
 
 if __name__ == "__main__":

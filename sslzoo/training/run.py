@@ -59,7 +59,7 @@ class Run:
     resize: int = 0
     encoder: str = "small"
     epochs: int = 20
-    batch_size: int = 64
+    batch_size: int = 32
     learning_rate: float = 0.01
     schedule: Literal["constant", "cosine", "step"] = "cosine"
     warmup_epochs: float = 0.0
@@ -71,7 +71,7 @@ class Run:
     xla: Literal["auto", "on", "off"] = "auto"
     devices: str = ""
     backup_minutes: float = 5.0
-    probe_images: int = 5000
+    probe_images: int = 1000
     probe_dataset: str = ""
     probe_resize: int = 0
     monitor_images: int = 0
