@@ -22,6 +22,7 @@ import typing
 from absl import flags as absl_flags
 from absl import logging
 
+from sslzoo import settings
 from sslzoo.errors import UserError
 
 
@@ -38,12 +39,12 @@ def recipe(main):
     def started(*args, **kwargs):
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        settings = dict(bound.arguments)
-        run = dataclasses.replace(settings.pop("run"))  # a recipe's default run is never changed
-        given = {"run": run, **settings}
+        given = dict(bound.arguments)
+        given["run"] = dataclasses.replace(given["run"])  # the default one is never changed
+        check(main, given)
         values = {f.name: _text(f.default) for f in flags_of(main, given)}
-        run.start(name, values, defaults)
-        return main(run, **settings)
+        given["run"].start(name, values, defaults)
+        return main(**given)
 
     return started
 
@@ -62,8 +63,20 @@ def call(main, argv):
     """Calls `main` with what the command line says; `*words` are given as they are."""
     if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(main).parameters.values()):
         main(*argv[1:])
-    else:
-        main(**parse(main, argv))
+        return
+    given = parse(main, argv)
+    check(main, given)
+    main(**given)
+
+
+def check(main, given):
+    """Raises a `UserError` where an argument of `main`, or a flag in it, is out of its range."""
+    settings.check(main, given)
+    for value in given.values():
+        if dataclasses.is_dataclass(value):
+            settings.check(type(value).__init__, vars(value))
+        elif isinstance(value, functools.partial):
+            settings.check(value.func.__init__, value.keywords)
 
 
 def parse(main, argv):
@@ -161,6 +174,7 @@ class Flag:
 
     name: str
     kind: type
+    allowed: settings.Range | None
     default: typing.Any
     about: str
     parameter: str
@@ -195,14 +209,15 @@ def _flags(documented, values=None, parameter=None):
     """A flag for each parameter that has a default, whose value may be another one in `values`."""
     text = _arguments(documented)
     constructor = documented.__init__ if inspect.isclass(documented) else documented
-    hints = typing.get_type_hints(constructor)
+    hints = typing.get_type_hints(constructor, include_extras=True)
+    kinds = typing.get_type_hints(constructor)
     found = []
     for name, p in inspect.signature(documented).parameters.items():
         if p.default is p.empty:  # the caller's to give
             continue
         default = (values or {}).get(name, p.default)
-        kind = hints.get(name, type(p.default))
-        found.append(Flag(name, kind, default, text.get(name, ""), parameter or name))
+        kind, allowed = kinds.get(name, type(p.default)), settings.range_of(hints.get(name))
+        found.append(Flag(name, kind, allowed, default, text.get(name, ""), parameter or name))
     return found
 
 
@@ -263,10 +278,9 @@ def _text(value):
 def _help(main, flags):
     lines = [inspect.getdoc(inspect.getmodule(main)) or "", "", "Flags:"]
     for flag in flags:
-        choices = (
-            typing.get_args(flag.kind) if typing.get_origin(flag.kind) is typing.Literal else ()
-        )
-        text = flag.about + (f" [{'|'.join(choices)}]" if choices else "")
+        literal = typing.get_origin(flag.kind) is typing.Literal
+        allowed = "|".join(typing.get_args(flag.kind)) if literal else flag.allowed
+        text = flag.about + (f" [{allowed}]" if allowed else "")
         lines.append(f"  --{flag.name}={_text(flag.default)}")
         lines += textwrap.wrap(text, 90, initial_indent="      ", subsequent_indent="      ")
     lines += ["  --flagfile=FILE", "      flags from a file, one a line; # starts a comment"]

@@ -1,7 +1,6 @@
 """The one exception that means "what was asked for cannot be done", as opposed to a bug."""
 
 import tempfile
-import typing
 
 
 class UserError(ValueError):
@@ -26,12 +25,3 @@ def writable_folder(path, flag="--workdir"):
         raise UserError(
             f"{flag}: expected a folder that can be written. Received: {path}: {error.strerror}"
         ) from None
-
-
-def check_choices(constructor, arguments):
-    """Raises a `UserError` for an argument that is not one of its `Literal` annotation's values."""
-    for name, hint in typing.get_type_hints(constructor).items():
-        choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-        if choices and name in arguments and arguments[name] not in choices:
-            expected = ", ".join(map(str, choices))
-            raise UserError(f"--{name}: expected one of {expected}. Received: {arguments[name]!r}")

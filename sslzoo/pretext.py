@@ -5,7 +5,8 @@ import inspect
 import keras
 import tensorflow as tf
 
-from sslzoo.errors import UserError, check_choices
+from sslzoo import settings
+from sslzoo.errors import UserError
 
 NOT_KEPT = ("self", "encoder", "inputs", "outputs", "kwargs")  # of the arguments of `__init__`
 
@@ -17,7 +18,7 @@ class Pretext(keras.Model):
     A subclass builds its network in `__init__` and hands `inputs` and `outputs` up, so it is a
     functional model from birth: it can be summarised, saved and restored before the first batch.
     Every other `__init__` argument is kept: as an attribute of the same name, from that moment on,
-    and for `get_config`. One annotated `Literal` is checked before `__init__` runs.
+    and for `get_config`. Annotations (see `sslzoo.settings`) are checked before `__init__` runs.
 
     What it learns from is either a loss given to `compile`, or its own `content_loss`, or, where
     there is neither, the cross-entropy of logits with the labels y.
@@ -45,7 +46,7 @@ class Pretext(keras.Model):
         bound = inspect.signature(cls.__init__).bind_partial(pretext, *args, **kwargs)
         bound.apply_defaults()
         arguments = {name: value for name, value in bound.arguments.items() if name not in NOT_KEPT}
-        check_choices(cls.__init__, arguments)
+        settings.check(cls.__init__, arguments)
         # Past Keras' __setattr__, which is not ready yet.
         pretext.__dict__["_arguments"] = {k: _plain(v) for k, v in arguments.items()}
         return pretext

@@ -1,8 +1,12 @@
 """The command line is the recipe's signature; what a user does wrong is one line."""
 
+import importlib
 import pathlib
 import subprocess
 import sys
+import typing
+from functools import partial
+from typing import Literal
 
 import pytest
 
@@ -161,3 +165,96 @@ def test_devices_that_are_not_there_are_refused(devices, tmp_path):
     run = Run(workdir=str(tmp_path / "run"), devices=devices)
     with pytest.raises(UserError, match="--devices: expected"):
         run.start("toy", {})
+
+
+# === A class stands for its settings ===
+
+
+class Puzzle:
+    """A puzzle.
+
+    Args:
+        encoder: the recipe's to give.
+        tiles: number of
+            tiles.
+        rule: how.
+        prior: cannot be typed.
+        sizes: several.
+    """
+
+    def __init__(
+        self, encoder, tiles=9, rule: Literal["near", "far"] = "near", prior=None, sizes=(1, 2)
+    ):
+        self.settings = (encoder, tiles, rule, prior, sizes)
+
+
+def puzzled(run=Run(workdir="runs/x"), puzzle=partial(Puzzle, tiles=4), prior="", seed=5):
+    """Something.
+
+    Args:
+        prior: a file.
+        seed: its own.
+    """
+
+
+def flags(main):
+    return {flag.name: flag for flag in cli.flags_of(main)}
+
+
+def test_a_class_gives_its_defaults_types_choices_and_help():
+    found = flags(puzzled)
+    assert (found["tiles"].default, found["tiles"].about) == (4, "number of tiles.")
+    assert typing.get_args(found["rule"].kind) == ("near", "far")
+    assert found["prior"].about == "a file.", "what the recipe names wins over the class"
+    assert found["seed"].default == 5, "and over the run"
+    assert "seed" in {flag.name for flag in cli.flags_of(jigsaw.main)}
+    assert found["workdir"].parameter == "run"
+    assert len(found) == len(cli.flags_of(puzzled)), "each name once"
+
+
+def test_the_command_line_fills_the_class_and_leaves_the_rest_to_the_recipe():
+    line = ["x", "--rule=far", "--tiles=3", "--epochs=2", "--prior=p.npy"]
+    given = cli.parse(puzzled, line)
+    assert given["puzzle"]("E").settings == ("E", 3, "far", None, (1, 2))
+    assert (given["run"].epochs, given["prior"], given["seed"]) == (2, "p.npy", 5)
+    assert puzzled.__defaults__[1].keywords == {"tiles": 4}, "the recipe's own numbers stay"
+    with pytest.raises(UserError, match=r"<near\|far>"):
+        cli.parse(puzzled, ["x", "--rule=wide"])
+
+
+def test_flags_txt_holds_what_a_python_caller_chose(tmp_path):
+    run = Run(workdir=str(tmp_path / "run"), probe_images=0)
+    cli.recipe(puzzled)(run, puzzle=partial(Puzzle, tiles=2, rule="far"))
+    lines = {*(tmp_path / "run/flags.txt").read_text().splitlines()}
+    assert {"--tiles=2", "--rule=far", "--seed=5", "--prior="} <= lines
+
+
+@pytest.mark.parametrize("recipe", cli.modules("recipes"))
+def test_every_flag_of_every_recipe_reaches_what_it_belongs_to(recipe):
+    main = importlib.import_module(f"sslzoo.recipes.{recipe}").main
+    for flag in cli.flags_of(main):
+        value = other(flag)
+        given = cli.parse(main, [recipe, f"--{flag.name}={cli._text(value)}"])[flag.parameter]
+        if flag.parameter == "run":
+            given = getattr(given, flag.name)
+        elif isinstance(given, partial):
+            given = given.keywords[flag.name]
+        assert given == value, flag.name
+
+
+def other(flag):
+    """Another value than the default, of the same type."""
+    if typing.get_origin(flag.kind) is typing.Literal:
+        return next(c for c in typing.get_args(flag.kind) if c != flag.default)
+    if typing.get_origin(flag.kind) is tuple:
+        return tuple(typing.get_args(flag.kind)[0](i) for i in (7, 8))
+    changes = {bool: lambda v: not v, str: lambda v: f"{v}x"}
+    return changes.get(flag.kind, lambda v: flag.kind(v + 1))(flag.default)
+
+
+def test_python_m_sslzoo_is_the_command(tmp_path):
+    done = shell("-m", "sslzoo", "list", "--root=/not/there")
+    assert done.returncode == 2
+    assert "--root: expected a folder" in done.stderr
+    helped = shell("-m", "sslzoo", "--help").stdout
+    assert all(word in helped for word in ("list", "train", "classify", "serving-config", "pirl"))

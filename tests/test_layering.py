@@ -9,7 +9,17 @@ import sslzoo
 
 ROOT = pathlib.Path(sslzoo.__file__).parent
 ORDER = [
-    *("errors", "images", "pictures", "data", "pretext", "parts", "encoders", "pretexts"),
+    *(
+        "errors",
+        "settings",
+        "images",
+        "pictures",
+        "data",
+        "pretext",
+        "parts",
+        "encoders",
+        "pretexts",
+    ),
     *("probes", "export", "zoo", "training", "cli", "recipes", "commands", "__main__"),
 ]
 NEVER = {  # package -> what it may not import though it comes earlier
@@ -19,7 +29,7 @@ NEVER = {  # package -> what it may not import though it comes earlier
     "export": {"pretext", "pretexts", "data", "probes"},
     "zoo": {"pretext", "pretexts", "data", "probes"},
     "training": {"pretexts"},
-    "cli": {*ORDER} - {"errors"},  # it finds recipes and commands by name
+    "cli": {*ORDER} - {"errors", "settings"},  # it finds recipes and commands by name
     "commands": {"recipes", "pretexts"},
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

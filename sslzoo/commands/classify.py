@@ -17,6 +17,7 @@ from absl import logging
 from sslzoo import data, encoders, export, pictures, probes, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.pictures import confusion
+from sslzoo.settings import Count, Pad, Positive, Seed
 
 
 @dataclasses.dataclass
@@ -44,15 +45,15 @@ class Classify:
     encoder: str = ""
     dataset: str = "photos"
     data_dir: str = ""
-    image_size: int = 0
-    train_images: int = 10000
+    image_size: Pad = 0
+    train_images: Count = 10000
     stage: str = ""
-    top_k: int = 5
+    top_k: Count = 5
     finetune: bool = False
-    epochs: int = 5
-    learning_rate: float = 0.01
+    epochs: Count = 5
+    learning_rate: Positive = 0.01
     flip: bool = True
-    seed: int = 0
+    seed: Seed = 0
     workdir: str = "runs/classifier"
 
     def run(self):
@@ -104,9 +105,6 @@ class Classify:
 
     def _check(self):
         """Looks at everything that can be wrong, before the long work."""
-        for name in ("train_images", "top_k", "epochs", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name}: expected more than 0. Received: {getattr(self, name)}")
         if not self.encoder:
             names = ", ".join(entry.name for entry in zoo.list()) or "none yet"
             raise UserError(

@@ -3,21 +3,12 @@
 import numpy as np
 import tensorflow as tf
 
-from sslzoo.errors import UserError
 from sslzoo.images import split_seed
 
 # Puzzles may be standardised to mean 0 and deviation 1. Encoders take [0, 1], where photographs
 # have about this mean and deviation; the tails leave [0, 1], which no encoder minds.
 PIXEL_MEAN, PIXEL_STD = 0.45, 0.225
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, what "greyscale" means in PIL and OpenCV
-
-
-def check_jitter(strength, hue):
-    """Raises a `UserError` where `jitter` could not take these."""
-    if not 0 <= strength <= 1:
-        raise UserError(f"--jitter: expected 0 to 1. Received: {strength}")
-    if not 0 <= hue <= 0.5:
-        raise UserError(f"--hue: expected 0 to 0.5 circles. Received: {hue}")
 
 
 def jitter(image, strength, hue, seed):

@@ -13,16 +13,10 @@ def random_crop(image, size, seed):
     return tf.image.stateless_random_crop(image, (size, size, image.shape[-1]), seed)
 
 
-def check_view(crop, view, min_area, name="view"):
-    """Raises a `UserError` where `random_resized_crop` of the crop could not give this view.
-
-    `name` is that of the view's flag; the area's is --min_area, or --NAME_area.
-    """
+def check_view(crop, view, name="view"):
+    """Raises a `UserError`, with the name of the view's flag, where the view exceeds the crop."""
     if not 1 <= view <= crop:
         raise UserError(f"--{name}: expected 1 to --crop={crop} pixels. Received: {view}")
-    if not 0 < min_area <= 1:
-        area = "min_area" if name == "view" else f"{name}_area"
-        raise UserError(f"--{area}: expected more than 0, at most 1. Received: {min_area}")
 
 
 def random_resized_crop(image, size, min_area, seed):

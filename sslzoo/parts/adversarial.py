@@ -19,7 +19,6 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from sslzoo.errors import UserError
 from sslzoo.pretext import Pretext, replica_count
 
 GAN = Literal["bce", "lsgan", "wgan", "wgan-gp"]
@@ -59,7 +58,6 @@ class TwoPlayer(Pretext):
 
     def __init__(self, encoder, inputs, outputs, discriminator=None, **kwargs):
         super().__init__(encoder, inputs, outputs, **kwargs)
-        check(self.adversarial, self.critic_steps)
         self.discriminator = discriminator
         if discriminator:
             for v in discriminator.trainable_variables if self.gan == "wgan" else []:
@@ -219,11 +217,3 @@ class Balance(keras.callbacks.Callback):
 def _part(tensors, i, n):
     """Every n-th row from the i-th on, of all tensors; None is None."""
     return None if tensors is None else tf.nest.map_structure(lambda t: t[i::n], tensors)
-
-
-def check(adversarial, critic_steps):
-    """Raises a `UserError` that names the flag."""
-    if adversarial < 0:
-        raise UserError(f"--adversarial: expected a weight, 0 or more. Received: {adversarial}")
-    if critic_steps < 1:
-        raise UserError(f"--critic_steps: expected 1 or more. Received: {critic_steps}")

@@ -166,7 +166,8 @@ class MemoryPretext(Pretext):
 
     def remember(self):
         """Makes the bank."""
-        check(self)
+        if self.num_images < 2:
+            raise UserError(f"num_images: expected at least 2 images. Received: {self.num_images}")
         self.memory = MemoryBank(self.num_images, self.dims, self.momentum, name="memory")
         self.log_mean = log_mean_exp(self.dims, self.temperature)
         kind = self.estimator if self.negatives else "softmax"
@@ -195,17 +196,3 @@ class MemoryPretext(Pretext):
         """Indices of the `count` rows nearest to each of (B, dims): (B, count)."""
         cosines = tf.matmul(embeddings, _resource(self.memory.rows), transpose_b=True)
         return tf.math.top_k(cosines, count).indices
-
-
-def check(p):
-    """Raises `UserError`, with the flag's name, where an argument of the bank is out of range."""
-    if p.num_images < 2:
-        raise UserError(f"num_images: expected at least 2 images. Received: {p.num_images}")
-    if p.dims < 1:
-        raise UserError(f"--dims: expected at least 1. Received: {p.dims}")
-    if not 0 <= p.momentum <= 1:
-        raise UserError(f"--momentum: expected 0 to 1. Received: {p.momentum}")
-    if not p.temperature > 0:
-        raise UserError(f"--temperature: expected more than 0. Received: {p.temperature}")
-    if p.negatives < 0:
-        raise UserError(f"--negatives: expected a number, or 0 for all. Received: {p.negatives}")

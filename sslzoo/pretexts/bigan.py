@@ -15,6 +15,7 @@ from sslzoo import images, pictures
 from sslzoo.errors import UserError
 from sslzoo.parts import decoders
 from sslzoo.parts.adversarial import GAN, TwoPlayer
+from sslzoo.settings import Count, Pixels, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -47,16 +48,16 @@ class BiGAN(TwoPlayer):
     def __init__(
         self,
         encoder,
-        crop=64,
-        codes=200,
+        crop: Pixels = 64,
+        codes: Width = 200,
         network: Literal["conv", "dense"] = "conv",
-        width=64,
+        width: Width = 64,
         gan: GAN = "bce",
-        critic_steps=1,
+        critic_steps: Count = 1,
         batch_norm=True,
         **kwargs,
     ):
-        _check(crop, codes, network)
+        _check(crop, network)
         # === Functional model ===
         image = keras.Input((crop, crop, 3), name="images")
         noise = keras.Input((codes,), name="noise")
@@ -233,10 +234,8 @@ def dense_encoder(side, width=1024):
     return keras.Model(image, x, name="dense_encoder")
 
 
-def _check(crop, codes, network):
+def _check(crop, network):
     if crop < 4 or (network == "conv" and (crop < 8 or crop & (crop - 1))):
         raise UserError(
             f"--crop: expected a power of 2, 8 or more, for --network=conv. Received: {crop}"
         )
-    if codes < 1:
-        raise UserError(f"--codes: expected at least 1 number. Received: {codes}")

@@ -15,6 +15,7 @@ from sslzoo import pictures
 from sslzoo.errors import UserError
 from sslzoo.images import lab
 from sslzoo.pretext import Pretext
+from sslzoo.settings import Area, Count, OptionalWidth, Pixels, Positive
 
 AB_SCALE = 110.0  # puzzles and the baseline hold a and b in this unit: about -1 to 1
 
@@ -52,16 +53,16 @@ class Colorization(Pretext):
     def __init__(
         self,
         encoder,
-        crop=176,
+        crop: Pixels = 176,
         loss: Literal["classification", "l2"] = "classification",
         prior=None,
-        uniform=0.5,
-        neighbors=5,
-        temperature=0.38,
-        width=0,
+        uniform: Area = 0.5,
+        neighbors: Count = 5,
+        temperature: Positive = 0.38,
+        width: OptionalWidth = 0,
         **kwargs,
     ):
-        _check(crop, uniform, neighbors, temperature, width)
+        _check(crop, neighbors)
         # === Functional model ===
         x = grey = keras.Input((None, None, 3), name="grey")
         x = _decoder(encoder(x), grey, width)  # (B, h, w, width or C), a quarter of the image
@@ -217,14 +218,8 @@ def recolor(pixels, ab):
     return lab.lab_to_rgb(tf.concat([lab.lightness(pixels), ab], -1))
 
 
-def _check(crop, uniform, neighbors, temperature, width):
+def _check(crop, neighbors):
     if crop < 4 or crop % 4:
         raise UserError(f"--crop: expected a multiple of 4 pixels. Received: {crop}")
-    if not 0 < uniform <= 1:
-        raise UserError(f"--uniform: expected more than 0, at most 1. Received: {uniform}")
-    if not 1 <= neighbors <= len(lab.BINS):
+    if neighbors > len(lab.BINS):
         raise UserError(f"--neighbors: expected 1 to {len(lab.BINS)} bins. Received: {neighbors}")
-    if not temperature > 0:
-        raise UserError(f"--temperature: expected more than 0. Received: {temperature}")
-    if width < 0:
-        raise UserError(f"--width: expected channels, or 0 for none. Received: {width}")

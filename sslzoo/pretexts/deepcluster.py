@@ -16,6 +16,7 @@ from sslzoo.errors import UserError
 from sslzoo.images import geometry
 from sslzoo.parts import clusters
 from sslzoo.pretext import Pretext
+from sslzoo.settings import Area, Count, Fraction, OptionalWidth, Pixels, Width
 
 HALF = 0.01  # a share of the clusters; where so few hold half of the images, they have collapsed
 
@@ -52,18 +53,18 @@ class DeepCluster(Pretext):
         self,
         encoder,
         num_images,
-        k=10_000,
-        crop=256,
-        view=224,
-        min_area=0.08,
+        k: Count = 10_000,
+        crop: Pixels = 256,
+        view: Pixels = 224,
+        min_area: Area = 0.08,
         flip=True,
-        fc=4096,
-        dropout=0.5,
-        pca=256,
+        fc: OptionalWidth = 4096,
+        dropout: Fraction = 0.5,
+        pca: Width = 256,
         **kwargs,
     ):
-        geometry.check_view(crop, view, min_area)
-        _check(num_images, k, pca)
+        geometry.check_view(crop, view)
+        _check(num_images, k)
         # === Functional model ===
         image = keras.Input((view, view, 3), name="images")
         features = _features(encoder(image), fc, dropout)
@@ -218,8 +219,6 @@ def _new_kernel(seed=None):
     return keras.initializers.RandomNormal(stddev=0.01, seed=seed)
 
 
-def _check(num_images, k, pca):
+def _check(num_images, k):
     if not 2 <= k <= num_images:
         raise UserError(f"--k: expected 2 to {num_images} clusters (images). Received: {k}")
-    if pca < 1:
-        raise UserError(f"--pca: expected at least 1 dimension. Received: {pca}")

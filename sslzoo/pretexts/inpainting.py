@@ -17,6 +17,7 @@ from sslzoo.images import masks
 from sslzoo.parts import decoders
 from sslzoo.parts.adversarial import GAN, TwoPlayer
 from sslzoo.parts.layers import ChannelWiseDense
+from sslzoo.settings import Count, Fraction, OptionalWidth, Pad, Pixels, Width
 
 FILL = (0.485, 0.456, 0.406)  # about the mean of photographs, which encoders turn into 0
 
@@ -63,20 +64,20 @@ class Inpainting(TwoPlayer):
     def __init__(
         self,
         encoder,
-        crop=128,
+        crop: Pixels = 128,
         mask: Literal["center", "blocks", "region"] = "center",
-        overlap=4,
-        bottleneck=4000,
-        width=512,
+        overlap: Pad = 4,
+        bottleneck: OptionalWidth = 4000,
+        width: Width = 512,
         loss: Literal["l2", "l1"] = "l2",
-        adversarial=0.001,
+        adversarial: Fraction = 0.001,
         gan: GAN = "bce",
-        critic_steps=1,
-        discriminator_width=64,
+        critic_steps: Count = 1,
+        discriminator_width: Width = 64,
         batch_norm=True,
         **kwargs,
     ):
-        _check(crop, mask, overlap, bottleneck, width, adversarial)
+        _check(crop, mask, overlap)
         # === Functional model ===
         side = crop // 2 if mask == "center" else crop
         image = keras.Input((crop, crop, 3), name="images")
@@ -187,16 +188,10 @@ def context_encoder():
     return keras.Model(image, x, name="context_encoder")
 
 
-def _check(crop, mask, overlap, bottleneck, width, adversarial):
+def _check(crop, mask, overlap):
     if crop < 16:
         raise UserError(f"--crop: expected at least 16 pixels. Received: {crop}")
     if overlap and mask != "center":
         raise UserError(f"--overlap: expected 0 unless --mask=center. Received: {overlap}")
     if not 0 <= overlap < crop // 4:
         raise UserError(f"--overlap: expected less than a quarter of the crop. Received: {overlap}")
-    if bottleneck < 0 or width < 1:
-        raise UserError(
-            f"--bottleneck, --width: expected numbers of channels. Received: {bottleneck}, {width}"
-        )
-    if not 0 <= adversarial < 1:
-        raise UserError(f"--adversarial: expected 0 to less than 1. Received: {adversarial}")

@@ -17,6 +17,7 @@ from sslzoo.errors import UserError
 from sslzoo.images import color, geometry, permutations
 from sslzoo.parts.layers import FoldedTimeDistributed
 from sslzoo.pretext import Pretext
+from sslzoo.settings import Count, Fraction, Pad, Pixels, Seed, Share, Width
 
 PAPER_FIGURE_3 = {"crop": 225, "tile": 64}  # 75 px cells; the class defaults are the 85 px cells
 
@@ -57,18 +58,18 @@ class Jigsaw(Pretext):
     def __init__(
         self,
         encoder,
-        crop=255,
+        crop: Pixels = 255,
         grid=3,
-        tile=64,
-        channel_jitter=2,
-        grey=0.3,
+        tile: Pixels = 64,
+        channel_jitter: Pad = 2,
+        grey: Share = 0.3,
         normalize=True,
-        num_permutations=1000,
+        num_permutations: Count = 1000,
         permutation_rule: Literal["max_min", "max_mean"] = "max_min",
-        permutation_seed=0,
-        fc6=1024,
-        fc7=4096,
-        dropout=0.5,
+        permutation_seed: Seed = 0,
+        fc6: Width = 1024,
+        fc7: Width = 4096,
+        dropout: Fraction = 0.5,
         batch_norm=False,
         **kwargs,
     ):

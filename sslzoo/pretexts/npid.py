@@ -13,6 +13,7 @@ import tensorflow as tf
 from sslzoo import images, pictures
 from sslzoo.images import color, geometry
 from sslzoo.parts.memory import MemoryPretext
+from sslzoo.settings import Area, HalfTurn, OptionalCount, Pixels, Positive, Share, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -50,22 +51,21 @@ class Npid(MemoryPretext):
         self,
         encoder,
         num_images,
-        crop=256,
-        view=224,
-        min_area=0.2,
-        jitter=0.4,
-        hue=0.4,
-        grey=0.2,
+        crop: Pixels = 256,
+        view: Pixels = 224,
+        min_area: Area = 0.2,
+        jitter: Share = 0.4,
+        hue: HalfTurn = 0.4,
+        grey: Share = 0.2,
         flip=True,
-        dims=128,
-        temperature=0.07,
-        momentum=0.5,
-        negatives=4096,
+        dims: Width = 128,
+        temperature: Positive = 0.07,
+        momentum: Share = 0.5,
+        negatives: OptionalCount = 4096,
         estimator: Literal["nce", "infonce"] = "nce",
         **kwargs,
     ):
-        geometry.check_view(crop, view, min_area)
-        color.check_jitter(jitter, hue)
+        geometry.check_view(crop, view)
         # === Functional model ===
         image = keras.Input((view, view, 3), name="images")
         x = keras.layers.GlobalAveragePooling2D()(encoder(image))

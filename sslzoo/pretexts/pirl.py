@@ -16,6 +16,7 @@ from sslzoo.images import color, geometry, permutations
 from sslzoo.parts.layers import FoldedTimeDistributed
 from sslzoo.parts.memory import MemoryPretext
 from sslzoo.pretexts import jigsaw
+from sslzoo.settings import Area, HalfTurn, OptionalCount, Pixels, Positive, Share, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -60,29 +61,28 @@ class Pirl(MemoryPretext):
         encoder,
         num_images,
         task: Literal["jigsaw", "rotation", "jigsaw+rotation"] = "jigsaw",
-        crop=256,
-        view=224,
-        puzzle=255,
+        crop: Pixels = 256,
+        view: Pixels = 224,
+        puzzle: Pixels = 255,
         grid=3,
-        tile=64,
-        num_permutations=0,
-        min_area=0.08,
-        puzzle_area=0.6,
-        jitter=0.4,
-        hue=0.2,
-        grey=0.2,
-        weight=0.5,
-        dims=128,
-        temperature=0.07,
-        momentum=0.5,
-        negatives=32_000,
+        tile: Pixels = 64,
+        num_permutations: OptionalCount = 0,
+        min_area: Area = 0.08,
+        puzzle_area: Area = 0.6,
+        jitter: Share = 0.4,
+        hue: HalfTurn = 0.2,
+        grey: Share = 0.2,
+        weight: Share = 0.5,
+        dims: Width = 128,
+        temperature: Positive = 0.07,
+        momentum: Share = 0.5,
+        negatives: OptionalCount = 32_000,
         estimator: Literal["nce", "infonce"] = "nce",
         **kwargs,
     ):
-        geometry.check_view(crop, view, min_area)
-        geometry.check_view(crop, puzzle, puzzle_area, "puzzle")
-        color.check_jitter(jitter, hue)
-        _check(puzzle, grid, tile, weight)
+        geometry.check_view(crop, view)
+        geometry.check_view(crop, puzzle, "puzzle")
+        _check(puzzle, grid, tile)
         # === Functional model ===
         image = keras.Input((view, view, 3), name="image")
         f = _head(encoder(image), dims, "f")
@@ -198,7 +198,7 @@ def _turn(image, seed):
     return turned[tf.random.stateless_uniform((), seed, 0, 4, tf.int32)]
 
 
-def _check(puzzle, grid, tile, weight):
+def _check(puzzle, grid, tile):
     if grid < 2 or puzzle % grid:
         raise UserError(
             f"--grid: expected at least 2, a divisor of --puzzle={puzzle}. Received: {grid}"
@@ -208,5 +208,3 @@ def _check(puzzle, grid, tile, weight):
             f"--tile: expected 1 to {puzzle // grid} pixels, a cell (--puzzle / --grid). "
             f"Received: {tile}"
         )
-    if not 0 <= weight <= 1:
-        raise UserError(f"--weight: expected 0 to 1. Received: {weight}")

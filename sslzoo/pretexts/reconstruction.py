@@ -15,6 +15,7 @@ from sslzoo import pictures
 from sslzoo.errors import UserError
 from sslzoo.parts import decoders
 from sslzoo.parts.adversarial import GAN, TwoPlayer
+from sslzoo.settings import Count, Pixels, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -49,12 +50,12 @@ class Reconstruction(TwoPlayer):
     def __init__(
         self,
         encoder,
-        crop=80,
+        crop: Pixels = 80,
         center=1 / 3,
         arm: Literal["baseline", "l1", "scale_bias"] = "scale_bias",
         gan: GAN = "bce",
-        critic_steps=1,
-        discriminator_width=64,
+        critic_steps: Count = 1,
+        discriminator_width: Width = 64,
         batch_norm=True,
         **kwargs,
     ):

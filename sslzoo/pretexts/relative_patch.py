@@ -17,6 +17,7 @@ from sslzoo.errors import UserError
 from sslzoo.images import color, geometry
 from sslzoo.parts.layers import FoldedTimeDistributed
 from sslzoo.pretext import Pretext
+from sslzoo.settings import Area, Pad, Pixels, Share, Width
 
 # Label -> (rows, columns) from the first patch to the second: row by row, without the centre.
 OFFSETS = np.array([(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c], np.int32)
@@ -86,17 +87,17 @@ class RelativePatch(Pretext):
     def __init__(
         self,
         encoder,
-        crop=670,
-        patch=96,
-        gap=48,
-        jitter=14,
-        min_area=1 / 3,
-        degrade=0.33,
+        crop: Pixels = 670,
+        patch: Pixels = 96,
+        gap: Pad = 48,
+        jitter: Pad = 14,
+        min_area: Area = 1 / 3,
+        degrade: Share = 0.33,
         color: Literal["drop", "project", "keep"] = "drop",
-        grey=0.0,
+        grey: Share = 0.0,
         normalize: Literal["rms", "standardize"] = "rms",
-        fc6=4096,
-        fc7=4096,
+        fc6: Width = 4096,
+        fc7: Width = 4096,
         batch_norm=True,
         **kwargs,
     ):
@@ -167,8 +168,6 @@ class RelativePatch(Pretext):
 
 
 def _check_geometry(crop, patch, gap, jitter, min_area):
-    if not 0 < min_area <= 1:
-        raise UserError(f"--min_area: expected more than 0, at most 1. Received: {min_area}")
     if not 0 <= jitter <= gap:
         raise UserError(
             f"--jitter: expected 0 to --gap={gap} pixels, so that patches never overlap. "

@@ -13,6 +13,7 @@ from sslzoo import images, pictures
 from sslzoo.errors import UserError
 from sslzoo.images import geometry
 from sslzoo.pretext import Pretext
+from sslzoo.settings import OptionalWidth, Pad, Pixels
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -49,12 +50,12 @@ class Rotation(Pretext):
     def __init__(
         self,
         encoder,
-        crop=224,
+        crop: Pixels = 224,
         num_rotations=4,
         all_at_once=True,
         flip=True,
-        pad=0,
-        fc=4096,
+        pad: Pad = 0,
+        fc: OptionalWidth = 4096,
         **kwargs,
     ):
         if num_rotations not in (2, 4, 8):

@@ -15,6 +15,7 @@ from sslzoo.errors import UserError
 from sslzoo.images import quality
 from sslzoo.parts.adversarial import GAN, TwoPlayer
 from sslzoo.parts.layers import PixelShuffle
+from sslzoo.settings import Count, Pixels, Weight, Width
 
 VGG_LAYERS = {"vgg22": "block2_conv2", "vgg54": "block5_conv4"}  # after their ReLU
 VGG_SCALE = 12.75  # VGG's features are divided by it
@@ -55,14 +56,14 @@ class Superres(TwoPlayer):
     def __init__(
         self,
         encoder,
-        crop=96,
+        crop: Pixels = 96,
         scale=4,
         content: Literal["mse", "vgg22", "vgg54"] = "mse",
         vgg_weights="",
-        adversarial=0.0,
+        adversarial: Weight = 0.0,
         gan: GAN = "bce",
-        critic_steps=1,
-        discriminator_width=64,
+        critic_steps: Count = 1,
+        discriminator_width: Width = 64,
         batch_norm=True,
         **kwargs,
     ):

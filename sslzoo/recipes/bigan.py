@@ -10,6 +10,7 @@ from absl import logging
 
 from sslzoo import cli, training
 from sslzoo.pretexts.bigan import BiGAN, dense_encoder
+from sslzoo.settings import Fraction
 from sslzoo.training import Run
 
 MEASURED = 500  # images on which the reconstruction is measured
@@ -25,7 +26,7 @@ def main(
         weight_decay=2.5e-05,
     ),
     puzzle=partial(BiGAN, crop=32, codes=64, width=32),
-    beta_1=0.5,
+    beta_1: Fraction = 0.5,
 ):
     """Trains encoder, generator and discriminator, probes the encoder and exports it.
 

@@ -9,6 +9,7 @@ from functools import partial
 from sslzoo import cli, training
 from sslzoo.images import lab
 from sslzoo.pretexts.colorization import Colorization, dilated_vgg
+from sslzoo.settings import Fraction
 from sslzoo.training import Run
 
 
@@ -23,7 +24,7 @@ def main(
     ),
     puzzle=partial(Colorization, crop=64, width=64),
     prior="",
-    beta_2=0.99,
+    beta_2: Fraction = 0.99,
 ):
     """Trains a network to colour grey images, probes its encoder and exports both.
 

@@ -9,6 +9,7 @@ from functools import partial
 from sslzoo import cli, training
 from sslzoo.pictures import album
 from sslzoo.pretexts.deepcluster import DeepCluster, Recluster
+from sslzoo.settings import Count, Fraction
 from sslzoo.training import Run
 
 
@@ -23,8 +24,8 @@ def main(
         schedule="constant",
     ),
     puzzle=partial(DeepCluster, k=24, crop=64, view=48, min_area=0.3, fc=0, dropout=0.0, pca=64),
-    reassign=1,
-    top_momentum=0.9,
+    reassign: Count = 1,
+    top_momentum: Fraction = 0.9,
 ):
     """Clusters features and learns the clusters in turn, probes the encoder and exports it.
 

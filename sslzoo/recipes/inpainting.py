@@ -8,6 +8,7 @@ from functools import partial
 
 from sslzoo import cli, training
 from sslzoo.pretexts.inpainting import Inpainting, context_encoder
+from sslzoo.settings import Fraction, Positive
 from sslzoo.training import Run
 
 
@@ -21,8 +22,8 @@ def main(
         warmup_epochs=0.5,
     ),
     puzzle=partial(Inpainting, crop=64, bottleneck=0, width=128, discriminator_width=32),
-    discriminator_learning_rate=0.0002,
-    beta_1=0.5,
+    discriminator_learning_rate: Positive = 0.0002,
+    beta_1: Fraction = 0.5,
 ):
     """Trains a network to fill holes, probes its encoder and exports it.
 

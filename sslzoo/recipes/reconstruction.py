@@ -8,6 +8,7 @@ from functools import partial
 
 from sslzoo import cli, training
 from sslzoo.pretexts.reconstruction import Reconstruction, reconstructor
+from sslzoo.settings import Fraction, Positive
 from sslzoo.training import Run
 
 
@@ -21,8 +22,8 @@ def main(
         weight_decay=1e-05,
     ),
     puzzle=partial(Reconstruction, crop=64, discriminator_width=32),
-    discriminator_learning_rate=0.0001,
-    beta_1=0.5,
+    discriminator_learning_rate: Positive = 0.0001,
+    beta_1: Fraction = 0.5,
 ):
     """Trains a network to draw an image from its middle, probes its encoder and exports it.
 

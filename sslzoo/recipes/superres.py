@@ -10,6 +10,7 @@ from absl import logging
 
 from sslzoo import cli, training
 from sslzoo.pretexts.superres import Superres, srresnet
+from sslzoo.settings import Count, OptionalCount, Positive, Width
 from sslzoo.training import Run
 
 
@@ -25,11 +26,11 @@ def main(
         warmup_epochs=0.2,
     ),
     puzzle=partial(Superres, crop=48, adversarial=0.001),
-    blocks=4,
-    width=32,
-    gan_epochs=0,
-    gan_learning_rate=0.0001,
-    scored_images=100,
+    blocks: Count = 4,
+    width: Width = 32,
+    gan_epochs: OptionalCount = 0,
+    gan_learning_rate: Positive = 0.0001,
+    scored_images: Count = 100,
 ):
     """Trains SRResNet, then SRGAN if wanted, probes the encoder, exports both, reports PSNR.
 

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import data, encoders, errors, export, probes, zoo
+from sslzoo import data, encoders, export, probes, settings, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.export import formats
 from sslzoo.training import devices, schedules
@@ -92,7 +92,7 @@ class Run:
         for name in ("seed", "probe_images", "resize", "probe_resize", "monitor_images"):
             if getattr(self, name) < 0:
                 raise UserError(f"--{name}: expected 0 or more. Received: {getattr(self, name)}")
-        errors.check_choices(type(self).__init__, vars(self))
+        settings.check(type(self).__init__, vars(self))
         formats.check(self.formats)
         self.recipe, self.flags, self.started = recipe, flags, time.time()
         _claim(pathlib.Path(self.workdir), flags, defaults or {})
