@@ -76,7 +76,7 @@ def check(main, given):
         if dataclasses.is_dataclass(value):
             settings.check(type(value).__init__, vars(value))
         elif isinstance(value, functools.partial):
-            settings.check(value.func.__init__, value.keywords)
+            settings.check(_constructor(value.func), value.keywords)
 
 
 def parse(main, argv):
@@ -208,7 +208,7 @@ def flags_of(main, given=None):
 def _flags(documented, values=None, parameter=None):
     """A flag for each parameter that has a default, whose value may be another one in `values`."""
     text = _arguments(documented)
-    constructor = documented.__init__ if inspect.isclass(documented) else documented
+    constructor = _constructor(documented)
     hints = typing.get_type_hints(constructor, include_extras=True)
     kinds = typing.get_type_hints(constructor)
     found = []
@@ -219,6 +219,10 @@ def _flags(documented, values=None, parameter=None):
         kind, allowed = kinds.get(name, type(p.default)), settings.range_of(hints.get(name))
         found.append(Flag(name, kind, allowed, default, text.get(name, ""), parameter or name))
     return found
+
+
+def _constructor(documented):
+    return documented.__init__ if inspect.isclass(documented) else documented
 
 
 def _typed_as_flag(kind):

@@ -30,7 +30,8 @@ class Range:
     def __str__(self):
         ends = (self.above, self.below)
         if self.high == math.inf:
-            return f"more than {self.low}" if self.above else f"{self.low} or more"
+            start = f"more than {self.low}" if self.above else f"{self.low} or more"
+            return f"{start}, and finite" if self.below else start
         if ends == (False, False):
             return f"{self.low} to {self.high}"
         start = f"more than {self.low}" if self.above else f"{self.low} or more"

@@ -14,6 +14,8 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
+from sslzoo import pictures
+
 SHARED_DATA = pathlib.Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -58,6 +60,20 @@ def tool():
     yield load
     for flag in {*flags.FLAGS} - known:
         delattr(flags.FLAGS, flag)
+
+
+@pytest.fixture
+def panels(monkeypatch):
+    """Function of a pretext, x, y and an answer: what `picture` shows, by name, and its verdict."""
+    laid = pictures.row
+
+    def draw(pretext, *arguments):
+        seen = []
+        monkeypatch.setattr(pictures, "row", lambda *a: seen.append(a) or laid(*a))
+        assert pretext.picture(*arguments).dtype == np.uint8
+        return {name: np.asarray(panel) for name, panel in seen[0][0].items()}, *seen[0][1:]
+
+    return draw
 
 
 def tiny_encoder():

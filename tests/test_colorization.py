@@ -204,17 +204,15 @@ def test_impossible_settings_name_the_flag(settings, flag):
 
 
 @pytest.mark.parametrize("kind", ["classification", "l2"])
-def test_the_picture_shows_grey_answer_and_truth(kind):
+def test_the_picture_shows_grey_answer_and_truth(kind, panels):
     pretext = small(loss=kind)
     red = np.tile(np.float32([0.8, 0.2, 0.2]), (16, 16, 1))
     x, y = pretext.transform(example(red))
     answer = np.zeros((4, 4, 2), np.float32) if kind == "l2" else 30 * lab.soft_encode(0 * y)
-    picture = pretext.picture(x.numpy(), y.numpy(), np.asarray(answer))
-    assert picture.shape == (96, 3 * 96 + 2 * 8, 3)
-    for panel, expected in ((0, x[8, 8]), (1, x[8, 8]), (2, red[8, 8])):
-        middle = picture[48, panel * 104 + 48] / 255
-        np.testing.assert_allclose(middle, expected, atol=0.02)
-    assert pretext.picture(x.numpy(), y.numpy()).shape == (96, 2 * 96 + 8, 3)
+    (shown,) = panels(pretext, x.numpy(), y.numpy(), np.asarray(answer))
+    assert list(shown) == ["puzzle", "answer", "truth"]
+    for name, expected in (("puzzle", x[8, 8]), ("answer", x[8, 8]), ("truth", red[8, 8])):
+        np.testing.assert_allclose(shown[name][8, 8], expected, atol=0.02)
 
 
 def run_tool(*flags):

@@ -288,7 +288,7 @@ def test_a_generator_has_a_card_and_no_encoder(generator, tmp_path):
     export.save_image_model(generator, tmp_path / "painter", card={"recipe": "test"})
     assert visible(tmp_path / "painter") == ["1", "card.json"]
     (entry,) = zoo.list(tmp_path)
-    assert entry.card["kind"] == "generator"
+    assert entry.card["kind"] == "image_model"
     assert entry.card["recipe"] == "test"
     assert zoo.load("painter", tmp_path).generate(np.zeros((1, 2, 2, 3), np.float32))
     with pytest.raises(UserError, match="painter"):

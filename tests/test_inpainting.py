@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import photo, tiny_encoder
 
-from sslzoo import encoders, pictures
+from sslzoo import encoders
 from sslzoo.errors import UserError
 from sslzoo.images import masks
 from sslzoo.parts.layers import ChannelWiseDense
@@ -220,16 +220,14 @@ def test_impossible_settings_name_the_flag(settings, flag):
 
 
 @pytest.mark.parametrize("mask", ["center", "region"])
-def test_picture_fills_the_hole_with_the_answer_and_then_the_truth(mask):
+def test_picture_fills_the_hole_with_the_answer_and_then_the_truth(mask, panels):
     pretext = small(mask=mask)
     x, y, weights = puzzle(pretext)
-    pictured = pretext.picture(x, y, np.full_like(y, -1))
-    scale = (pictured.shape[1] - 16) // 3 // 16
-    panels = [pictured[::scale, i * (16 * scale + 8) :][:, : 16 * scale : scale] for i in range(3)]
+    (shown,) = panels(pretext, x, y, np.full_like(y, -1))
     hole = np.all(x == np.float32(FILL), -1)
-    assert np.all(panels[1][hole] == 0)
-    np.testing.assert_array_equal(panels[1][~hole], panels[0][~hole])
+    assert np.all(shown["answer"][hole] == 0)
+    np.testing.assert_array_equal(shown["answer"][~hole], shown["puzzle"][~hole])
     full = np.where(hole[..., None], pretext.paste(x, (y + 1) / 2), x)
-    np.testing.assert_array_equal(panels[2], pictures.to_uint8(full))
-    assert pretext.picture(x, y).shape[1] < pictured.shape[1]
+    np.testing.assert_array_equal(shown["truth"], full)
+    assert panels(pretext, x, y)[0].keys() == {"puzzle", "truth"}
     assert weights.max() == 1

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
 
-from sslzoo import probes
+from sslzoo import data, probes
 from sslzoo.errors import UserError
 from sslzoo.images import color, geometry
 from sslzoo.pictures import album
@@ -142,18 +142,39 @@ def test_flip_and_grey_are_as_frequent_as_asked():
 # === Monitor, errors, pictures ===
 
 
-def test_the_monitor_logs_chance_before_and_clusters_after():
+def four_classes(tmp_path):
+    """200 and 100 images of 16 pixels, of four classes that their brightness tells."""
+    y = np.arange(300) % 4
+    x = np.broadcast_to(np.uint8(60 * y + 20)[:, None, None, None], (300, 16, 16, 3))
+    arrays = {"x_train": x[:200], "y_train": y[:200], "x_test": x[200:], "y_test": y[200:]}
+    np.savez(tmp_path / "four.npz", **arrays)
+    return [data.load(str(tmp_path / "four.npz"), part, labels=True) for part in ("train", "test")]
+
+
+def test_the_monitor_asks_the_bank(tmp_path):
+    sources, logs = four_classes(tmp_path), {}
     pretext = small(200, dims=16)
-    labels = np.arange(200) % 4
-    test = examples(16, n=100).map(lambda e: {**e, "label": e["index"] % 4})
-    monitor, logs = probes.Monitor(pretext.embed, pretext.memory.rows.numpy, labels, test), {}
+    monitor = probes.Monitor(pretext, *sources, images=200)
     monitor.on_epoch_end(0, logs)
-    assert 0.1 < logs["knn"] < 0.42  # a random bank; the embeddings of 100 images lie close
+    assert 0.1 < logs["knn"] < 0.42  # a random bank
     centres = np.eye(16, dtype=np.float32)
-    pretext.memory.rows.assign(centres[labels])
-    order = iter(centres[np.arange(100) % 4][None])
-    monitor = probes.Monitor(lambda _: next(order), monitor.rows, labels, test)
+    pretext.memory.rows.assign(centres[np.arange(200) % 4])
+    # Brightness of 20, 80, 140, 200 of 255 to one of the four centres.
+    pretext.embed = lambda pixels: tf.gather(
+        centres, tf.cast(tf.round((pixels[:, 0, 0, 0] * 255 - 20) / 60), tf.int32)
+    )
     monitor.on_epoch_end(1, logs)
+    assert logs["knn"] == 1
+    assert len(probes.Monitor(pretext, *sources, images=50).voters) == 50
+
+
+def test_the_monitor_embeds_images_where_there_is_no_bank_of_them(tmp_path):
+    sources, logs = four_classes(tmp_path), {}
+    pretext = small(64)  # its bank is of other images
+    pretext.embed = lambda pixels: tf.one_hot(
+        tf.cast(tf.round((pixels[:, 0, 0, 0] * 255 - 20) / 60), tf.int32), 4
+    )
+    probes.Monitor(pretext, *sources, images=100).on_epoch_end(0, logs)
     assert logs["knn"] == 1
 
 
@@ -172,16 +193,16 @@ def test_impossible_settings_name_the_flag(settings, flag):
         small(**settings)
 
 
-def test_picture_shows_view_row_and_embedding():
+def test_picture_shows_view_row_and_embedding(panels):
     pretext = small()
     pretext.memory.rows.assign(np.eye(8, dtype=np.float32)[np.arange(64) % 8])
     x, y = (part.numpy() for part in pretext.transform(example(photo(16))))
-    panel = pretext.picture(x, y, pretext.memory.gather(5).numpy())
-    row, embedding = panel[:96, 104:200], panel[:96, 208:304]
-    np.testing.assert_array_equal(row, embedding)
+    (shown,) = panels(pretext, x, y, pretext.memory.gather(5).numpy())
+    row = shown["row in the bank"]
+    np.testing.assert_array_equal(row, shown["embedding"])
     assert row.max() == 255
     assert np.mean(row == 255) == pytest.approx(1 / 9, abs=0.01)  # of 3 x 3 squares one is white
-    assert pretext.picture(x, y).shape[1] == 200
+    assert "embedding" not in panels(pretext, x, y)[0]
 
 
 def test_album_shows_queries_and_their_neighbours(tmp_path):

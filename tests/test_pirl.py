@@ -230,11 +230,12 @@ def test_impossible_settings_name_the_flag(settings, flag):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_picture_has_a_panel_for_each_thing(task):
+def test_picture_has_a_panel_for_each_thing(task, panels):
     pretext = small(task=task)
     x, y = next(iter(pretext.puzzles(examples(24, n=4), 4)))
     f, g = pretext(x)
     x = {name: part[0].numpy() for name, part in x.items()}
-    without, whole = pretext.picture(x, y[0]), pretext.picture(x, y[0], [f[0], g[0]])
-    assert whole.shape == (128, 5 * 128 + 4 * 8, 3)
-    np.testing.assert_array_equal(whole[:, : without.shape[1]], without)
+    assert list(panels(pretext, x, y[0])[0]) == ["view", "puzzle", "row in the bank"]
+    (whole,) = panels(pretext, x, y[0], [f[0], g[0]])
+    assert list(whole)[3:] == ["f(view)", "g(puzzle)"]
+    np.testing.assert_array_equal(whole["view"], x["image"])

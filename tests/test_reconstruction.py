@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
 
-from sslzoo import encoders, pictures
+from sslzoo import encoders
 from sslzoo.errors import UserError
 from sslzoo.pretexts.reconstruction import Reconstruction, reconstructor
 
@@ -148,14 +148,12 @@ def test_impossible_settings_name_the_flag(settings, flag):
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_picture_shows_input_composition_and_truth(arm):
+def test_picture_shows_input_composition_and_truth(arm, panels):
     pretext = small(arm=arm)
     x, y = (part.numpy()[0] for part in next(iter(pretext.puzzles(examples(16, 2), 2))))
     drawn = np.ones_like(y)
-    picture = pretext.picture(x, y, drawn)
-    side = picture.shape[0]
-    panels = [picture[:: side // 16, i * (side + 8) :: side // 16][:, :16] for i in range(3)]
+    (shown,) = panels(pretext, x, y, drawn)
     composed = (pretext.compose(drawn, y) + 1) / 2
-    for panel, expected in zip(panels, (x, composed, (y + 1) / 2), strict=True):
-        np.testing.assert_array_equal(panel, pictures.to_uint8(expected))
-    assert pretext.picture(x, y).shape[1] == 2 * side + 8
+    for panel, expected in zip(shown.values(), (x, composed, (y + 1) / 2), strict=True):
+        np.testing.assert_array_equal(panel, expected)
+    assert panels(pretext, x, y)[0].keys() == {"puzzle", "truth"}

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
 
-from sslzoo import encoders, export, pictures
+from sslzoo import encoders, export
 from sslzoo.errors import UserError
 from sslzoo.images import quality
 from sslzoo.parts.layers import PixelShuffle
@@ -213,18 +213,11 @@ def test_blocks_are_a_multiple_of_4():
         srresnet(6)
 
 
-def test_picture_shows_bicubic_answer_and_truth():
+def test_picture_shows_bicubic_answer_and_truth(panels):
     pretext = small()
     x, y = next(iter(pretext.puzzles(examples(16, 2), 2)))
-    picture = pretext.picture(x[0].numpy(), y[0].numpy(), np.ones((16, 16, 3)))
-    side = picture.shape[0]
-    panels = [picture[:, i * (side + 8) :][:, :side] for i in range(3)]
-    factor = side // 16
-    np.testing.assert_array_equal(
-        panels[0][::factor, ::factor], pictures.to_uint8(superres.enlarge(x[0], 4))
-    )
-    assert panels[1].min() == 255
-    np.testing.assert_array_equal(
-        panels[2][::factor, ::factor], pictures.to_uint8((y[0].numpy() + 1) / 2)
-    )
-    assert pretext.picture(x[0].numpy(), y[0].numpy()).shape[1] == 2 * side + 8
+    (shown,) = panels(pretext, x[0].numpy(), y[0].numpy(), np.ones((16, 16, 3)))
+    np.testing.assert_array_equal(shown["bicubic"], superres.enlarge(x[0], 4))
+    assert shown["answer"].min() == 1
+    np.testing.assert_array_equal(shown["truth"], (y[0].numpy() + 1) / 2)
+    assert "answer" not in panels(pretext, x[0].numpy(), y[0].numpy())[0]

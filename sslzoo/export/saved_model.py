@@ -62,10 +62,10 @@ def save_image_model(model, path, *, card=None):
     """
     if model.input_shape != (None, None, None, 3) or model.output_shape[-1] != 3:
         raise UserError(
-            "An exported generator turns (None, None, None, 3) into images of 3 channels. "
+            "An exported image model turns (None, None, None, 3) into images of 3 channels. "
             f"Received: {model.input_shape} to {model.output_shape}"
         )
-    facts = {"kind": "generator", "parameters": model.count_params()}
+    facts = {"kind": "image_model", "parameters": model.count_params()}
     return publish(path, lambda folder: _write_image_model(model, folder), card, facts)
 
 

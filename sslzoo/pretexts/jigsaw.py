@@ -59,7 +59,7 @@ class Jigsaw(Pretext):
         self,
         encoder,
         crop: Pixels = 255,
-        grid=3,
+        grid: Count = 3,
         tile: Pixels = 64,
         channel_jitter: Pad = 2,
         grey: Share = 0.3,

@@ -16,7 +16,7 @@ from sslzoo.images import color, geometry, permutations
 from sslzoo.parts.layers import FoldedTimeDistributed
 from sslzoo.parts.memory import MemoryPretext
 from sslzoo.pretexts import jigsaw
-from sslzoo.settings import Area, HalfTurn, OptionalCount, Pixels, Positive, Share, Width
+from sslzoo.settings import Area, Count, HalfTurn, OptionalCount, Pixels, Positive, Share, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -64,7 +64,7 @@ class Pirl(MemoryPretext):
         crop: Pixels = 256,
         view: Pixels = 224,
         puzzle: Pixels = 255,
-        grid=3,
+        grid: Count = 3,
         tile: Pixels = 64,
         num_permutations: OptionalCount = 0,
         min_area: Area = 0.08,

@@ -15,7 +15,7 @@ from sslzoo import pictures
 from sslzoo.errors import UserError
 from sslzoo.parts import decoders
 from sslzoo.parts.adversarial import GAN, TwoPlayer
-from sslzoo.settings import Count, Pixels, Width
+from sslzoo.settings import Count, Pixels, Share, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -51,7 +51,7 @@ class Reconstruction(TwoPlayer):
         self,
         encoder,
         crop: Pixels = 80,
-        center=1 / 3,
+        center: Share = 1 / 3,
         arm: Literal["baseline", "l1", "scale_bias"] = "scale_bias",
         gan: GAN = "bce",
         critic_steps: Count = 1,

@@ -13,7 +13,7 @@ from sslzoo import images, pictures
 from sslzoo.errors import UserError
 from sslzoo.images import geometry
 from sslzoo.pretext import Pretext
-from sslzoo.settings import OptionalWidth, Pad, Pixels
+from sslzoo.settings import Count, OptionalWidth, Pad, Pixels
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -51,7 +51,7 @@ class Rotation(Pretext):
         self,
         encoder,
         crop: Pixels = 224,
-        num_rotations=4,
+        num_rotations: Count = 4,
         all_at_once=True,
         flip=True,
         pad: Pad = 0,

@@ -57,7 +57,7 @@ class Superres(TwoPlayer):
         self,
         encoder,
         crop: Pixels = 96,
-        scale=4,
+        scale: Count = 4,
         content: Literal["mse", "vgg22", "vgg54"] = "mse",
         vgg_weights="",
         adversarial: Weight = 0.0,

@@ -14,6 +14,7 @@ from absl import logging
 from sslzoo import data, encoders, export, probes, settings, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.export import formats
+from sslzoo.settings import Area, Count, OptionalCount, Pad, Positive, Seed, Weight
 from sslzoo.training import devices, schedules
 
 # Flags that a resumed run may change.
@@ -56,25 +57,25 @@ class Run:
 
     dataset: str = "photos"
     data_dir: str = ""
-    resize: int = 0
+    resize: Pad = 0
     encoder: str = "small"
-    epochs: int = 20
-    batch_size: int = 32
-    learning_rate: float = 0.01
+    epochs: Count = 20
+    batch_size: Count = 32
+    learning_rate: Positive = 0.01
     schedule: Literal["constant", "cosine", "step"] = "cosine"
-    warmup_epochs: float = 0.0
-    decay_epochs: tuple[float, ...] = ()
-    decay_factor: float = 0.1
-    weight_decay: float = 0.0
-    seed: int = 0
+    warmup_epochs: Weight = 0.0
+    decay_epochs: tuple[Weight, ...] = ()
+    decay_factor: Area = 0.1
+    weight_decay: Weight = 0.0
+    seed: Seed = 0
     workdir: str = "runs/run"
     xla: Literal["auto", "on", "off"] = "auto"
     devices: str = ""
-    backup_minutes: float = 5.0
-    probe_images: int = 1000
+    backup_minutes: Positive = 5.0
+    probe_images: OptionalCount = 1000
     probe_dataset: str = ""
-    probe_resize: int = 0
-    monitor_images: int = 0
+    probe_resize: Pad = 0
+    monitor_images: OptionalCount = 0
     formats: tuple[str, ...] = ()
 
     def start(self, recipe, flags, defaults=None):
@@ -86,12 +87,6 @@ class Run:
         Raises:
             UserError: a flag is out of range, or the folder belongs to a run with other flags.
         """
-        for name in ("epochs", "batch_size", "learning_rate", "backup_minutes"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name}: expected more than 0. Received: {getattr(self, name)}")
-        for name in ("seed", "probe_images", "resize", "probe_resize", "monitor_images"):
-            if getattr(self, name) < 0:
-                raise UserError(f"--{name}: expected 0 or more. Received: {getattr(self, name)}")
         settings.check(type(self).__init__, vars(self))
         formats.check(self.formats)
         self.recipe, self.flags, self.started = recipe, flags, time.time()

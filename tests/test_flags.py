@@ -1,0 +1,115 @@
+"""Every flag of every recipe: what is out of its range is refused at once, by its name."""
+
+import functools
+import importlib
+import math
+
+import numpy as np
+import pytest
+
+from sslzoo import cli, settings, training
+from sslzoo.commands import classify
+from sslzoo.errors import UserError
+
+MAINS = {
+    name: importlib.import_module(f"sslzoo.recipes.{name}").main for name in cli.modules("recipes")
+}
+MAINS["classify"] = classify.main
+NUMBERS = [
+    pytest.param(main, flag, id=f"{name}-{flag.name}")
+    for name, main in MAINS.items()
+    for flag in cli.flags_of(main)
+    if flag.kind in (int, float)
+]
+
+
+class Reached(Exception):
+    """Nothing was refused before the long work."""
+
+
+def outside(flag):
+    """Values that no such flag may have, as text."""
+    found = [-1, flag.allowed.low - 1, -(10**30)]
+    if flag.kind is float:
+        found += [math.nan, -math.inf, math.inf]
+    if flag.allowed.high < math.inf:
+        found += [flag.allowed.high + 1, 10**30]
+    return found
+
+
+@pytest.mark.parametrize(("main", "flag"), NUMBERS)
+def test_a_number_out_of_its_range_is_refused_by_the_flag_s_name(main, flag):
+    assert flag.allowed, "every number has a range"
+    for value in outside(flag):
+        line = ["x", f"--{flag.name}={value}"]
+        with pytest.raises(UserError, match=rf"--{flag.name}: expected .*Received: "):
+            cli.check(main, cli.parse(main, line))
+    for value in ("", "many", "²", "1e400x"):
+        with pytest.raises(UserError, match=flag.name):
+            cli.parse(main, ["x", f"--{flag.name}={value}"])
+
+
+@pytest.mark.parametrize("recipe", cli.modules("recipes"))
+def test_the_least_and_large_values_are_refused_in_a_line_or_can_be_built(
+    recipe, tmp_path, monkeypatch
+):
+    """One after the other at the end of its range, and the whole numbers at 300."""
+    x = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "tiny.npz", x_train=x, x_test=x)
+
+    def reached(*_, **__):
+        raise Reached
+
+    monkeypatch.setattr(training, "pretrain", reached)
+    main = MAINS[recipe]
+    run = [f"--dataset={tmp_path}/tiny.npz", f"--workdir={tmp_path}/run", "--encoder=mini"]
+    for flag in cli.flags_of(main):
+        if flag.parameter == "run" or flag.kind not in (int, float):
+            continue
+        for value in {flag.kind(flag.allowed.low), flag.kind(min(flag.allowed.high, 300))}:
+            line = ["x", *run, f"--{flag.name}={value}"]
+            monkeypatch.setattr(training.Run, "start", started)
+            with pytest.raises((UserError, Reached)) as end:
+                cli.call(main, line)
+            if end.type is UserError:
+                assert "Received" in str(end.value), (line, end.value)
+
+
+def started(self, recipe, flags, defaults=None):
+    """`Run.start` without a folder and without determinism."""
+    self.recipe, self.flags, self.started = recipe, flags, 0.0
+
+
+@pytest.mark.parametrize(
+    ("allowed", "inside", "beyond"),
+    [
+        (settings.Range(0, 1), [0, 0.5, 1], [-1e-9, 1.1, math.nan]),
+        (settings.Range(0, 1, above=True), [1e-9, 1], [0, 2]),
+        (settings.Range(0, 1, below=True), [0, 0.999], [1]),
+        (settings.Range(0, above=True, below=True), [1e-30, 1e30], [0, math.inf, math.nan]),
+    ],
+    ids=str,
+)
+def test_ranges(allowed, inside, beyond):
+    assert all(value in allowed for value in inside)
+    assert not any(value in allowed for value in beyond)
+
+
+def test_a_tuple_is_checked_item_by_item():
+    def main(steps: tuple[settings.Weight, ...] = ()):
+        """Nothing."""
+
+    cli.check(main, {"steps": (0.0, 3.0)})
+    with pytest.raises(UserError, match=r"--steps: expected 0 or more.*Received: \(1.0, nan\)"):
+        cli.check(main, {"steps": (1.0, math.nan)})
+
+
+def test_what_a_partial_holds_is_checked_too():
+    def network(width: settings.Width = 1):
+        """Nothing."""
+
+    def main(puzzle=functools.partial(network, width=2)):
+        """Nothing."""
+
+    with pytest.raises(UserError, match=r"--width: expected 1 to 65536. Received: 0"):
+        cli.check(main, {"puzzle": functools.partial(network, width=0)})
