@@ -82,7 +82,8 @@ def test_every_path_and_link_leads_to_something(text):
     ]
     # A path that begins with a folder of ours, and not in the middle of another one.
     named = re.findall(rf"(?<![\w./{{-])(?:{FOLDERS})/[\w./-]*", words)
-    missing += [path for path in named if not (ROOT / path.rstrip(".")).exists()]
+    named = [path.rstrip(".") for path in named if "NAME" not in path]
+    missing += [path for path in named if not (ROOT / path).exists()]
     assert not missing
 
 
@@ -132,11 +133,12 @@ def owner_of(command):
     """Whose flags a piece of code has, or None."""
     if command in cli.modules("recipes"):
         return command
-    if sheet := re.search(r"recipes/(\w+)\.flags", command):
-        return max((n for n in cli.modules("recipes") if sheet[1].startswith(n)), key=len)
     named = r"(tools/\w+\.py)|sslzoo\.recipes\.(\w+)|\bsslzoo\s+(?:train\s+)?([\w-]+)"
-    owner = re.search(named, command)
-    return next(filter(None, owner.groups())) if owner else None
+    if owner := re.search(named, command):
+        return next(filter(None, owner.groups()))
+    sheet = re.search(r"recipes/(\w+)\.flags", command)
+    recipes = [name for name in cli.modules("recipes") if sheet and sheet[1].startswith(name)]
+    return max(recipes, key=len, default=None)
 
 
 def in_command(command, owner):
