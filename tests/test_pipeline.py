@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sslzoo.recipes
-from sslzoo import cli
+from sslzoo import cli, zoo
 
 SHEETS = pathlib.Path(__file__).parents[1] / "recipes"
 RECIPES = [module.name for module in pkgutil.iter_modules(sslzoo.recipes.__path__)]
@@ -70,6 +70,28 @@ def test_a_recipe_trains_probes_and_exports(recipe, images, tmp_path):
     script.write_text(SERVE)
     served = subprocess.run([sys.executable, script, folder / "1"], capture_output=True, text=True)
     assert served.stdout == "5 stages\n", served.stderr
+
+
+def test_a_trained_encoder_goes_on_and_is_watched_and_probed_on_other_images(images, tmp_path):
+    """From an animal of the zoo; labels of another data set; a vote of neighbours every epoch."""
+    x = np.random.default_rng(1).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "unlabelled.npz", x_train=x, x_test=x)
+    flags = ["--dataset=unlabelled.npz", "--encoder=rotation", f"--probe_dataset={images}"]
+    flags += ["--workdir=run", "--epochs=1", "--batch_size=20", "--learning_rate=1e-9"]
+    flags += ["--weight_decay=0", "--monitor_images=30", "--resize=0", "--probe_images=40"]
+    command = [sys.executable, "-m", "sslzoo.recipes.rotation", *flags]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    card = json.loads((tmp_path / "run/exported/rotation/card.json").read_text())
+    assert card["started_from"]["recipe"] == "rotation"
+    assert card["dataset"] == {"name": "unlabelled.npz", "images": 40}
+    assert len(card["scores"]) == 5
+    rows = (tmp_path / "run/log.csv").read_text().splitlines()
+    assert "knn" in rows[0].split(",")
+    before = zoo.encoder("rotation").trainable_variables
+    after = zoo.encoder("rotation", tmp_path / "run/exported").trainable_variables
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("sheet", sorted(SHEETS.glob("*.flags")), ids=lambda path: path.stem)

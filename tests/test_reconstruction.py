@@ -157,3 +157,13 @@ def test_picture_shows_input_composition_and_truth(arm, panels):
     for panel, expected in zip(shown.values(), (x, composed, (y + 1) / 2), strict=True):
         np.testing.assert_array_equal(panel, expected)
     assert panels(pretext, x, y)[0].keys() == {"puzzle", "truth"}
+
+
+def test_the_table_s_tool_trains_the_arm_that_it_is_asked_for(tool, monkeypatch, tmp_path):
+    table, seen = tool("reconstruction_table"), {}
+    table.FLAGS(["table", "--dataset=some.npz", f"--workdir={tmp_path}"])
+    monkeypatch.setattr(table.reconstruction, "main", lambda *a, **k: seen.update(k))
+    monkeypatch.setattr(table.keras.saving, "load_model", lambda path, **_: path)
+    assert table.pretrained("l1") == f"{tmp_path}/l1/exported/reconstruction/encoder.keras"
+    assert seen["puzzle"].keywords["arm"] == "l1"
+    assert (seen["run"].dataset, seen["run"].probe_images) == ("some.npz", 0)

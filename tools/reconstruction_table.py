@@ -13,6 +13,7 @@ import sslzoo  # noqa: F401, first: it tells TensorFlow how to use the CPU
 
 # isort: split
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -37,15 +38,16 @@ HIDDEN = 256  # of the first fully connected layer
 def pretrained(arm):
     """The encoder of one arm."""
     settings = cli.parse(reconstruction.main, ["reconstruction", f"--flagfile={FLAGS.sheet}"])
-    run = dataclasses.replace(
-        settings.pop("run"),
+    settings["run"] = dataclasses.replace(
+        settings["run"],
         dataset=FLAGS.dataset,
         workdir=f"{FLAGS.workdir}/{arm}",
         epochs=FLAGS.gan_epochs,
         probe_images=0,
     )
-    reconstruction.main(run, **{**settings, "arm": arm})
-    path = f"{run.workdir}/exported/reconstruction/encoder.keras"
+    settings["puzzle"] = functools.partial(settings["puzzle"], arm=arm)
+    reconstruction.main(**settings)
+    path = f"{FLAGS.workdir}/{arm}/exported/reconstruction/encoder.keras"
     return keras.saving.load_model(path, compile=False)
 
 

@@ -13,8 +13,9 @@ import keras
 import tensorflow as tf
 from absl import app, flags
 
-from sslzoo import data, encoders, images, probes, training
+from sslzoo import data, encoders, images, probes
 from sslzoo.images import geometry
+from sslzoo.training import schedules
 
 DATASET = flags.DEFINE_string("dataset", "photos", "as for a recipe")
 RESIZE = flags.DEFINE_integer("resize", 0, "shorter side in pixels; 0 leaves it")
@@ -47,7 +48,7 @@ def main(_):
     x = keras.Input((CROP.value, CROP.value, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(encoder(x))
     model = keras.Model(x, keras.layers.Dense(len(train.class_names))(pooled))
-    rate = training.schedule("cosine", RATE.value, EPOCHS.value * steps, warmup_steps=steps // 2)
+    rate = schedules.schedule("cosine", RATE.value, EPOCHS.value * steps, warmup_steps=steps // 2)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(rate, 0.9, weight_decay=1e-3), loss, metrics=["accuracy"])
     epoch = steps * BATCH_SIZE.value
