@@ -81,7 +81,7 @@ def linear(
     for model in models:
         x, y = features(model, train, max_features, batch_size)
         x_test, y_test = features(model, test, max_features, batch_size)
-        _check_labels(y, y_test)
+        check_labels(y, y_test)
         fits.append({})
         for stage in [*x]:
             part = x.pop(stage), y, x_test.pop(stage), y_test
@@ -167,7 +167,8 @@ def pooled(maps, max_features):
 # === Labels and the plane ===
 
 
-def _check_labels(y, y_test):
+def check_labels(y, y_test):
+    """Raises a `UserError` where no probe can be made of training (N,) and test labels (M,)."""
     classes = {*y, *y_test}
     if len({*y}) < 2:
         raise UserError(f"A probe needs two classes to tell apart. Received only: {y[0]}")
@@ -176,6 +177,8 @@ def _check_labels(y, y_test):
             f"A probe needs a training label per class at least. Received: {len(y)} labels "
             f"for {len(classes)} classes"
         )
+    if len(y) == len({*y}):
+        raise UserError("A probe needs a class with two training labels. Received: one of each")
 
 
 def _vote(x, y, x_test, y_test, channels):

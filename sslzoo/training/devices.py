@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import re
 
 import tensorflow as tf
 
@@ -26,7 +27,7 @@ def _names(flag):
             for gpu in tf.config.list_physical_devices("GPU")
         ]
         return gpus or ["/cpu:0"]
-    if kind not in ("cpu", "gpu") or not count.isdigit() or int(count) < 1:
+    if not re.fullmatch("(cpu|gpu):[1-9][0-9]{0,2}", flag):
         raise UserError(f"--devices: expected cpu:N or gpu:N, e.g. cpu:2. Received: {flag!r}")
     if kind == "cpu":
         logical = [tf.config.LogicalDeviceConfiguration()] * int(count)

@@ -35,6 +35,7 @@ def pretrain(pretext, run, extra=(), table=None, source=None):
     """
     workdir, per_epoch = pathlib.Path(run.workdir), run.steps_per_epoch
     source = source or run.train_source
+    run.look_at_probe(pretext.crop)
     store = checkpoints.Checkpoints(workdir / "checkpoints")
     arrays = store.load(pretext, run.epochs * per_epoch)
     step = checkpoints.restore_state(pretext, arrays) if arrays else 0
