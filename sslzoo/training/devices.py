@@ -5,6 +5,7 @@ import functools
 import re
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from sslzoo.errors import UserError
 
@@ -17,6 +18,22 @@ def mirrored(flag):
         UserError: the flag is something else, or there are not so many.
     """
     return tf.distribute.MirroredStrategy(_names(flag))
+
+
+def deterministic():
+    """Makes CPUs compute the same bits each time.
+
+    Operation determinism is not enough: where Grappler's memory optimizer thinks that a graph needs
+    more than some 200 MB, it rewrites sums of three or more tensors (gradients that meet) to
+    additions to one variable, in the order in which they are ready. TensorFlow has no public switch
+    for that optimizer alone; without all of them steps are slower and have other bits.
+    """
+    tf.config.experimental.enable_op_determinism()
+    config = tf.compat.v1.ConfigProto()
+    rewrites = config.graph_options.rewrite_options
+    rewrites.memory_optimization = rewrites.NO_MEM_OPT
+    context.context()._config = config
+    tf.config.optimizer.set_experimental_options({})  # forgets the configuration made before
 
 
 def _names(flag):

@@ -109,7 +109,7 @@ class Run:
         keras.utils.set_random_seed(self.seed)
         # On CPUs it costs nothing measurable. XLA refuses it for some ops, and needs it for none.
         if not tf.config.list_physical_devices("GPU") and self.xla != "on":
-            tf.config.experimental.enable_op_determinism()
+            devices.deterministic()
 
     def phase(self, name, **changes):
         """A further part of this run, started, in a folder `name` of its own."""
