@@ -5,12 +5,12 @@ import errno
 import numpy as np
 import pytest
 from absl import logging
-from conftest import jpeg
+from conftest import jpeg, tiny_encoder
 from test_training import compiled, run_of
 
-from sslzoo import training
+from sslzoo import probes, training
 from sslzoo.errors import UserError
-from sslzoo.training import Run, callbacks, labels
+from sslzoo.training import Run, callbacks
 
 NAN, INF = float("nan"), float("inf")
 
@@ -52,6 +52,13 @@ def test_every_seed_that_is_allowed_trains(seed, tmp_path):
     assert (tmp_path / "run/puzzles.png").exists()
 
 
+def test_every_seed_gives_a_random_encoder():
+    first, last = (
+        probes.random_twin(tiny_encoder(), seed).get_weights()[0] for seed in (0, 2**32 - 1)
+    )
+    assert np.abs(first - last).max() > 0
+
+
 # === Labels ===
 
 
@@ -78,23 +85,17 @@ def test_labels_that_no_probe_can_be_made_of_are_known_at_the_start(given, reaso
     assert run.train_source.size == 16
 
 
-def test_so_are_labelled_images_that_are_too_small_for_the_crop(tmp_path, said):
+def test_a_probe_dataset_must_do(tmp_path):
     np.savez(
         tmp_path / "small.npz",
         **{f"x_{split}": np.zeros((8, 12, 12, 3), np.uint8) for split in ("train", "test")},
         **{f"y_{split}": np.arange(8) % 2 for split in ("train", "test")},
     )
     run = run_of(tmp_path, n=16, epochs=1, probe_dataset=str(tmp_path / "small.npz"))
-    assert not any("no probe" in line for line in said)
-    training.pretrain(compiled(run), run)
-    assert [line for line in said if "no probe" in line and "12 x 12" in line]
-    assert run.probe(None, 16) is None
-
-
-def test_too_many_classes_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(labels, "CLASSES", 1)
-    run = run_of(tmp_path, n=16, labels=np.arange(16) % 2)
-    assert "expected labels of at most 1 classes. Received: 2" in str(run.no_labels)
+    with pytest.raises(UserError, match=r"--probe_dataset: .*Received: images of 12 x 12"):
+        training.pretrain(compiled(run), run)
+    with pytest.raises(UserError, match=r"--probe_dataset: .* not there"):
+        run_of(tmp_path, n=16, probe_dataset="/not/there")
 
 
 def test_the_labelled_and_the_unlabelled_source_share_their_images(tmp_path):

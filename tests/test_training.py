@@ -18,7 +18,7 @@ from toy import UpsideDown
 
 from sslzoo import training
 from sslzoo.errors import UserError
-from sslzoo.training import Run, callbacks, checkpoints
+from sslzoo.training import Run, callbacks, checkpoints, schedules
 
 RECIPE = [sys.executable, "-m", "sslzoo.recipes.jigsaw"]
 TINY = {
@@ -305,12 +305,12 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     ],
 )
 def test_schedules(kind, step, expected):
-    rate = training.schedule(kind, 0.1, 100, drops=(30, 60))
+    rate = schedules.schedule(kind, 0.1, 100, drops=(30, 60))
     assert float(rate(step)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_warm_up_rises_to_the_schedule_and_is_saved_with_it():
-    warm = training.schedule("cosine", 0.1, 100, warmup_steps=10)
+    warm = schedules.schedule("cosine", 0.1, 100, warmup_steps=10)
     assert float(warm(0)) == pytest.approx(0.01)
     assert float(warm(50)) == pytest.approx(0.05)
     config = keras.saving.serialize_keras_object(warm)

@@ -12,6 +12,7 @@ stage averaged over space.
 """
 
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
@@ -98,7 +99,7 @@ def linear(
 
 def random_twin(encoder, seed):
     """The same architecture with weights drawn anew from its own initializers, by `seed`."""
-    seeds = iter(range(1_000_003 * (seed + 1), 2**31))
+    seeds = itertools.count(1_000_003 * (seed + 1) % (2**31 - 2**20))  # room for a million layers
 
     def reseed(config):
         if isinstance(config, dict):

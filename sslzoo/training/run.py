@@ -104,7 +104,7 @@ class Run:
         _ = self.strategy
         limits.check_steps(self.epochs, self.steps_per_epoch)
         workdir.claim_images(folder, self.train_source)
-        if self.no_labels:
+        if self.no_labels:  # not said earlier: the images may be the fault
             logging.info("no probe: %s", self.no_labels)
         keras.utils.set_random_seed(self.seed)
         # On CPUs it costs nothing measurable. XLA refuses it for some ops, and needs it for none.
@@ -150,7 +150,8 @@ class Run:
     def labelled(self):
         """{"train", "test"}: sources with labels for probes; None where none is wanted or can be.
 
-        Then `no_labels` is the reason.
+        Raises:
+            UserError: there are none in --probe_dataset.
         """
         if not (self.probe_images or self.monitor_images):
             return None
@@ -162,9 +163,14 @@ class Run:
             sources = {split: data.load(spec, split, **options) for split in ("train", "test")}
             labels.check(**sources, images=self.probe_images, seed=self.seed)
         except UserError as error:
-            self.no_labels = error
-            return None
+            return self._no_labels(error)
         return sources
+
+    def _no_labels(self, error):
+        """Training goes on without a probe, unless it was asked for by a flag of its own."""
+        if self.probe_dataset:
+            raise UserError(f"--probe_dataset: {error}") from None
+        self.no_labels = error
 
     @functools.cached_property
     def steps_per_epoch(self):
@@ -290,7 +296,7 @@ class Run:
             for split, examples in self._probe_examples(crop).items():
                 linear_probe.dataset(examples, split)
         except UserError as error:
-            self.labelled = None
+            self.labelled = self._no_labels(error)
             logging.info("no probe: %s", error)
 
     def _probe_examples(self, crop):
