@@ -7,9 +7,9 @@ from tensorflow.python.eager import context
 from sslzoo.training import devices
 
 
-@pytest.fixture
-def as_before():
-    yield
+@pytest.fixture(autouse=True)
+def _as_tensorflow_is():
+    """Tests before this one may have switched it off."""
     context.context()._config = None
     tf.config.optimizer.set_experimental_options({})
 
@@ -28,7 +28,7 @@ def ops_that_run(megabytes):
     return {node.op for node in nodes}
 
 
-def test_a_large_sum_is_not_rewritten_to_additions_in_any_order(as_before):
+def test_a_large_sum_is_not_rewritten_to_additions_in_any_order():
     assert "AssignAdd" not in ops_that_run(megabytes=1)
     assert "AssignAdd" in ops_that_run(megabytes=60)  # else there is nothing left to switch off
     devices.deterministic()
