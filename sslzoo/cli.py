@@ -14,6 +14,7 @@ import logging as std_logging
 import os
 import pkgutil
 import re
+import signal
 import sys
 import textwrap
 import traceback
@@ -23,7 +24,7 @@ from absl import flags as absl_flags
 from absl import logging
 
 from sslzoo import settings
-from sslzoo.errors import UserError
+from sslzoo.errors import STOPPING, UserError, stop
 
 
 def recipe(main):
@@ -50,7 +51,10 @@ def recipe(main):
 
 
 def run(main, argv=None):
-    """Parses the command line, calls the recipe, and exits: 0, 2 for bad input, 130 for Ctrl-C."""
+    """Parses the command line, calls the recipe, and exits.
+
+    The code is 0; 2 for bad input; 128 + its number for a signal, 130 for Ctrl-C.
+    """
     sys.exit(_guarded(functools.partial(call, main), argv or sys.argv))
 
 
@@ -114,18 +118,33 @@ def modules(package):
 
 def _guarded(function, argv):
     """Runs a command with errors as a person wants them; returns the exit code."""
-    _show_our_log()
+    _listen(stop)
     try:
+        _show_our_log()
         function(argv)
     except UserError as error:
         if "--debug" in argv:
             traceback.print_exc()
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        _listen(signal.SIG_DFL)  # a second one shall not be a traceback
         sys.stderr.write("\ninterrupted\n")
-        return 130
+        return 128 + getattr(stopped, "signum", signal.SIGINT)
     return 0
+
+
+def _listen(handler):
+    """Sets the handler of what stops a command. One that is ignored stays so: nohup's SIGHUP."""
+    for signum in STOPPING:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, handler)
+
+
+def _quit(signum, frame):
+    """A signal handler for a process that has nothing to lose yet."""
+    os.write(2, b"\ninterrupted\n")
+    os._exit(128 + signum)
 
 
 def _show_our_log():
@@ -290,3 +309,13 @@ def _help(main, flags):
     lines += ["  --flagfile=FILE", "      flags from a file, one a line; # starts a comment"]
     lines += ["  --debug", "      show the traceback of an error"]
     return "\n".join(lines) + "\n"
+
+
+def _is_the_program():
+    """Whether this process is `python -m sslzoo.recipes.NAME`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec is not None and spec.name.startswith("sslzoo.recipes.")
+
+
+if _is_the_program():  # it imports TensorFlow, which takes seconds, before it can call `run`
+    _listen(_quit)

@@ -1,6 +1,10 @@
-"""The one exception that means "what was asked for cannot be done", as opposed to a bug."""
+"""What ends a command early and is no bug: something the user can put right, or a signal."""
 
+import contextlib
+import signal
 import tempfile
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class UserError(ValueError):
@@ -9,6 +13,30 @@ class UserError(ValueError):
     The message names it, says what was expected and ends with what was received. The command
     line prints it as one line and exits with code 2; `--debug` shows the traceback.
     """
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, or the SIGTERM or SIGHUP of a scheduler; the exit code is 128 + `signum`."""
+
+    def __init__(self, signum):
+        super().__init__()
+        self.signum = signum
+
+
+def stop(signum, frame):
+    """A signal handler: raises `Stopped`."""
+    raise Stopped(signum)
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Whatever keeps the file `path` from being written, a full disk say, is a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: expected a file that can be written. Received: {error.strerror or error}"
+        ) from None
 
 
 def writable_folder(path, flag="--workdir"):

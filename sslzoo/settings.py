@@ -38,8 +38,8 @@ class Range:
         return f"{start}, {'less than' if self.below else 'at most'} {self.high}"
 
 
-Pixels = Annotated[int, Range(1, 16384)]
-Pad = Annotated[int, Range(0, 16384)]  # pixels, or none
+Pixels = Annotated[int, Range(1, 8192)]  # of a side: 2^26 in an image, as `images.headers` has it
+Pad = Annotated[int, Range(0, 8192)]  # pixels, or none
 Width = Annotated[int, Range(1, 65536)]  # channels, units
 OptionalWidth = Annotated[int, Range(0, 65536)]  # 0: no such layer
 Count = Annotated[int, Range(1, 2**31 - 1)]
@@ -49,8 +49,9 @@ Share = Annotated[float, Range(0, 1)]
 Area = Annotated[float, Range(0, 1, above=True)]  # a share that is not nothing
 Fraction = Annotated[float, Range(0, 1, below=True)]  # a share that is not all
 HalfTurn = Annotated[float, Range(0, 0.5)]  # of the circle of hues
-Positive = Annotated[float, Range(0, above=True, below=True)]
-Weight = Annotated[float, Range(0, below=True)]  # of a loss, or a penalty; 0 switches it off
+Epochs = Annotated[float, Range(0, 1_000_000)]
+Positive = Annotated[float, Range(0, 1e30, above=True)]
+Weight = Annotated[float, Range(0, 1e30)]  # of a loss, or a penalty; 0 switches it off
 
 
 def check(constructor, arguments):

@@ -12,6 +12,7 @@ stage averaged over space.
 """
 
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
@@ -81,7 +82,7 @@ def linear(
     for model in models:
         x, y = features(model, train, max_features, batch_size)
         x_test, y_test = features(model, test, max_features, batch_size)
-        _check_labels(y, y_test)
+        check_labels(y, y_test)
         fits.append({})
         for stage in [*x]:
             part = x.pop(stage), y, x_test.pop(stage), y_test
@@ -98,7 +99,7 @@ def linear(
 
 def random_twin(encoder, seed):
     """The same architecture with weights drawn anew from its own initializers, by `seed`."""
-    seeds = iter(range(1_000_003 * (seed + 1), 2**31))
+    seeds = itertools.count(1_000_003 * (seed + 1) % (2**31 - 2**20))  # room for a million layers
 
     def reseed(config):
         if isinstance(config, dict):
@@ -167,7 +168,8 @@ def pooled(maps, max_features):
 # === Labels and the plane ===
 
 
-def _check_labels(y, y_test):
+def check_labels(y, y_test):
+    """Raises a `UserError` where no probe can be made of training (N,) and test labels (M,)."""
     classes = {*y, *y_test}
     if len({*y}) < 2:
         raise UserError(f"A probe needs two classes to tell apart. Received only: {y[0]}")
@@ -176,6 +178,8 @@ def _check_labels(y, y_test):
             f"A probe needs a training label per class at least. Received: {len(y)} labels "
             f"for {len(classes)} classes"
         )
+    if len(y) == len({*y}):
+        raise UserError("A probe needs a class with two training labels. Received: one of each")
 
 
 def _vote(x, y, x_test, y_test, channels):

@@ -13,7 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo import pictures
-from sslzoo.errors import UserError
+from sslzoo.errors import STOPPING, Stopped, UserError, stop, writing
 from sslzoo.pictures import contact_sheet
 from sslzoo.training import checkpoints
 
@@ -91,9 +91,18 @@ class Rows(keras.callbacks.Callback):
         self.path = path
         self.rows = []
         if path.exists():
-            with open(path, newline="") as file:
-                done = progress.step // progress.per_epoch
-                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= done]
+            self.rows = self.read(progress.step // progress.per_epoch)
+
+    def read(self, epochs):
+        """The rows of so many epochs."""
+        try:
+            with open(self.path, newline="") as file:
+                return [row for row in csv.DictReader(file) if int(row["epoch"]) <= epochs]
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise UserError(
+                f"{self.path}: expected the log that this run wrote; remove it to start another. "
+                f"Received: {type(error).__name__}: {error}"
+            ) from None
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started, self.first = time.monotonic(), self.progress.step
@@ -104,11 +113,12 @@ class Rows(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, "step": self.progress.step, **logs, "learning_rate": rate}
         self.rows.append({**row, "seconds": round(seconds, 2)})
         temporary = self.path.with_suffix(".tmp")
-        with open(temporary, "w", newline="") as file:
+        with writing(self.path), open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, self.rows[-1])
             writer.writeheader()
             writer.writerows(self.rows)
-        temporary.rename(self.path)
+        with writing(self.path):
+            temporary.rename(self.path)
         steps = self.progress.step - self.first
         left = (self.progress.total - self.progress.step) * seconds / max(steps, 1)
         if left:
@@ -139,12 +149,13 @@ class Pictures(keras.callbacks.Callback):
             if self.batch is not None:
                 sheet = contact_sheet.draw(self.model, *self.batch[:2])
                 tf.summary.image("puzzles", sheet[None])
-                pictures.save_png(self.workdir / "puzzles.png", sheet)
+                with writing(self.workdir / "puzzles.png"):
+                    pictures.save_png(self.workdir / "puzzles.png", sheet)
         self.writer.flush()
 
 
 class Backup(keras.callbacks.Callback):
-    """Writes a checkpoint every `minutes`, and at Ctrl-C."""
+    """Writes a checkpoint every `minutes`, and when a signal asks the run to stop."""
 
     def __init__(self, progress, store, minutes):
         super().__init__()
@@ -152,25 +163,42 @@ class Backup(keras.callbacks.Callback):
         self.store = store
         self.seconds = minutes * 60
         self.saved = time.monotonic()
-        self.interrupted = False
+        self.first = progress.step
+        self.usual = {}  # handlers by signal
+        self.stopped_by = None
 
     @contextlib.contextmanager
-    def watching_for_interrupts(self):
-        """Ctrl-C waits for the end of the step, whose state is saved; a second one does not."""
-        usual = signal.default_int_handler
-        if signal.getsignal(signal.SIGINT) is not usual or not _in_main_thread():
-            yield
-            return
-        signal.signal(signal.SIGINT, self.interrupt)
+    def watching_for_signals(self):
+        """Ctrl-C, SIGTERM and SIGHUP wait for the end of the step, whose state is saved.
+
+        A second one does not wait. A handler that is somebody else's stays.
+
+        Raises:
+            Stopped: there was one.
+        """
+        known = (signal.default_int_handler, signal.SIG_DFL, stop)
+        if threading.current_thread() is threading.main_thread():
+            found = {signum: signal.getsignal(signum) for signum in STOPPING}
+            self.usual = {signum: usual for signum, usual in found.items() if usual in known}
+        for signum in self.usual:
+            signal.signal(signum, self.interrupt)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, usual)
+            self.leave_signals()
+        if self.stopped_by:  # after the last step
+            raise Stopped(self.stopped_by)
 
-    def interrupt(self, *_):
-        """Handles the first Ctrl-C."""
-        self.interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def leave_signals(self):
+        for signum, usual in self.usual.items():
+            signal.signal(signum, usual)
+
+    def interrupt(self, signum, frame):
+        """Handles the first signal."""
+        self.leave_signals()
+        if self.progress.step == self.first:  # nothing was done that could be saved
+            raise Stopped(signum)
+        self.stopped_by = signum
 
     def on_train_batch_end(self, batch, logs=None):
         # At the end of an epoch its row must be written before the checkpoint that skips it.
@@ -181,13 +209,9 @@ class Backup(keras.callbacks.Callback):
         self.save_if_due()
 
     def save_if_due(self):
-        if self.interrupted or time.monotonic() - self.saved >= self.seconds:
+        if self.stopped_by or time.monotonic() - self.saved >= self.seconds:
             self.store.save(self.model, self.progress.step)
             self.saved = time.monotonic()
-        if self.interrupted:
+        if self.stopped_by:
             logging.info("step %d is saved; the same command goes on", self.progress.step)
-            raise KeyboardInterrupt
-
-
-def _in_main_thread():
-    return threading.current_thread() is threading.main_thread()
+            raise Stopped(self.stopped_by)

@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+import re
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from sslzoo.errors import UserError
 
@@ -18,6 +20,22 @@ def mirrored(flag):
     return tf.distribute.MirroredStrategy(_names(flag))
 
 
+def deterministic():
+    """Makes CPUs compute the same bits each time.
+
+    Operation determinism is not enough: where Grappler's memory optimizer thinks that a graph needs
+    more than some 200 MB, it rewrites sums of three or more tensors (gradients that meet) to
+    additions to one variable, in the order in which they are ready. TensorFlow has no public switch
+    for that optimizer alone; without all of them steps are slower and have other bits.
+    """
+    tf.config.experimental.enable_op_determinism()
+    config = tf.compat.v1.ConfigProto()
+    rewrites = config.graph_options.rewrite_options
+    rewrites.memory_optimization = rewrites.NO_MEM_OPT
+    context.context()._config = config
+    tf.config.optimizer.set_experimental_options({})  # forgets the configuration made before
+
+
 def _names(flag):
     kind, _, count = flag.partition(":")
     if not flag:
@@ -26,7 +44,7 @@ def _names(flag):
             for gpu in tf.config.list_physical_devices("GPU")
         ]
         return gpus or ["/cpu:0"]
-    if kind not in ("cpu", "gpu") or not count.isdigit() or int(count) < 1:
+    if not re.fullmatch("(cpu|gpu):[1-9][0-9]{0,2}", flag):
         raise UserError(f"--devices: expected cpu:N or gpu:N, e.g. cpu:2. Received: {flag!r}")
     if kind == "cpu":
         logical = [tf.config.LogicalDeviceConfiguration()] * int(count)

@@ -35,8 +35,9 @@ def pretrain(pretext, run, extra=(), table=None, source=None):
     """
     workdir, per_epoch = pathlib.Path(run.workdir), run.steps_per_epoch
     source = source or run.train_source
+    run.look_at_probe(pretext.crop)
     store = checkpoints.Checkpoints(workdir / "checkpoints")
-    arrays = store.load()
+    arrays = store.load(pretext, run.epochs * per_epoch)
     step = checkpoints.restore_state(pretext, arrays) if arrays else 0
     progress = callbacks.Progress(step, per_epoch, run.epochs)
     if step:
@@ -53,10 +54,11 @@ def pretrain(pretext, run, extra=(), table=None, source=None):
         ),
         backup,
     ]
-    with backup.watching_for_interrupts():
+    with backup.watching_for_signals():
         while progress.step < progress.total:  # twice from inside an epoch; with a table for each
             _fit(pretext, run, source, progress, reporters, table)
-    store.save(pretext, progress.step)
+        if progress.step > step:  # else the metrics that the file has are not there to be saved
+            store.save(pretext, progress.step)
 
 
 def _fit(pretext, run, source, progress, reporters, table):

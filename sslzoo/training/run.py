@@ -1,6 +1,7 @@
 """What every recipe shares: data, budget, devices, folder, and the probe and export at the end."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import pathlib
@@ -14,9 +15,11 @@ from absl import logging
 from sslzoo import data, encoders, export, probes, settings, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.export import formats
-from sslzoo.settings import Area, Count, OptionalCount, Pad, Positive, Seed, Weight
-from sslzoo.training import devices, schedules
+from sslzoo.probes import linear_probe
+from sslzoo.settings import Area, Count, Epochs, OptionalCount, Pad, Positive, Seed, Weight
+from sslzoo.training import devices, labels, schedules, workdir
 
+STEPS = 10**9 - 1  # of a run: checkpoints are sorted by names of nine digits
 # Flags that a resumed run may change.
 MAY_DIFFER = ("backup_minutes", "formats", "monitor_images", "probe_dataset", "probe_images")
 MAY_DIFFER += ("probe_resize",)
@@ -63,8 +66,8 @@ class Run:
     batch_size: Count = 32
     learning_rate: Positive = 0.01
     schedule: Literal["constant", "cosine", "step"] = "cosine"
-    warmup_epochs: Weight = 0.0
-    decay_epochs: tuple[Weight, ...] = ()
+    warmup_epochs: Epochs = 0.0
+    decay_epochs: tuple[Epochs, ...] = ()
     decay_factor: Area = 0.1
     weight_decay: Weight = 0.0
     seed: Seed = 0
@@ -78,6 +81,8 @@ class Run:
     monitor_images: OptionalCount = 0
     formats: tuple[str, ...] = ()
 
+    no_labels = None  # why there is no probe though one was wanted
+
     def start(self, recipe, flags, defaults=None):
         """Checks the flags, prepares devices and folder. Called by `cli.recipe` before `main`.
 
@@ -85,22 +90,38 @@ class Run:
         made before there was such a flag.
 
         Raises:
-            UserError: a flag is out of range, or the folder belongs to a run with other flags.
+            UserError: a flag is out of range, or the folder belongs to a run with other flags or
+                images, or to another process.
         """
         settings.check(type(self).__init__, vars(self))
+        if not self.workdir.strip():
+            raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
         formats.check(self.formats)
         self.recipe, self.flags, self.started = recipe, flags, time.time()
-        _claim(pathlib.Path(self.workdir), flags, defaults or {})
-        _ = self.strategy, self.train_source
+        folder = writable_folder(pathlib.Path(self.workdir))
+        workdir.lock(folder)
+        workdir.claim_flags(folder, flags, defaults or {}, MAY_DIFFER)
+        for path in (folder / "exported", folder / "exported" / recipe):
+            if path.exists():
+                writable_folder(path)
+        _ = self.strategy
+        if self.epochs * self.steps_per_epoch > STEPS:
+            most = STEPS // self.steps_per_epoch
+            raise UserError(f"--epochs: expected at most {most:,}. Received: {self.epochs}")
+        workdir.claim_images(folder, self.train_source)
+        if self.no_labels:  # not said earlier: the images may be the fault
+            logging.info("no probe: %s", self.no_labels)
         keras.utils.set_random_seed(self.seed)
         # On CPUs it costs nothing measurable. XLA refuses it for some ops, and needs it for none.
         if not tf.config.list_physical_devices("GPU") and self.xla != "on":
-            tf.config.experimental.enable_op_determinism()
+            devices.deterministic()
 
     def phase(self, name, **changes):
         """A further part of this run, started, in a folder `name` of its own."""
         changes["workdir"] = f"{self.workdir}/{name}"
         second = dataclasses.replace(self, **changes)
+        opened = ("labelled", "train_source", "test_source")  # the images are the same
+        vars(second).update({name: vars(self)[name] for name in opened if name in vars(self)})
         second.start(self.recipe, {**self.flags, **{k: str(v) for k, v in changes.items()}})
         return second
 
@@ -109,7 +130,7 @@ class Run:
     @functools.cached_property
     def train_source(self):
         """The unlabelled training images."""
-        source = data.load(self.dataset, "train", data_dir=self.data_dir, resize=self.resize)
+        source = self._source("train")
         if source.size < self.batch_size:
             raise UserError(
                 f"--batch_size: expected at most the {source.size} training images of "
@@ -120,7 +141,41 @@ class Run:
     @functools.cached_property
     def test_source(self):
         """The unlabelled held-back images."""
-        return data.load(self.dataset, "test", data_dir=self.data_dir, resize=self.resize)
+        return self._source("test")
+
+    def _source(self, split):
+        """Without labels; the images are those of the labelled source, if it has the same."""
+        if self.labelled and not self.probe_dataset and self.probe_resize in (0, self.resize):
+            source = copy.copy(self.labelled[split])
+            source.labels = source.class_names = None
+            return source
+        return data.load(self.dataset, split, data_dir=self.data_dir, resize=self.resize)
+
+    @functools.cached_property
+    def labelled(self):
+        """{"train", "test"}: sources with labels for probes; None where none is wanted or can be.
+
+        Raises:
+            UserError: there are none in --probe_dataset.
+        """
+        if not (self.probe_images or self.monitor_images):
+            return None
+        spec, resize = self.dataset, self.probe_resize or self.resize
+        if self.probe_dataset:
+            spec, resize = self.probe_dataset, self.probe_resize
+        options = {"data_dir": self.data_dir, "resize": resize, "labels": True}
+        try:
+            sources = {split: data.load(spec, split, **options) for split in ("train", "test")}
+            labels.check(**sources, images=self.probe_images, seed=self.seed)
+        except UserError as error:
+            return self._no_labels(error)
+        return sources
+
+    def _no_labels(self, error):
+        """Training goes on without a probe, unless it was asked for by a flag of its own."""
+        if self.probe_dataset:
+            raise UserError(f"--probe_dataset: {error}") from None
+        self.no_labels = error
 
     @functools.cached_property
     def steps_per_epoch(self):
@@ -230,42 +285,41 @@ class Run:
             logging.info("exported to %s", made)
         return scores
 
-    def labelled(self):
-        """The train and test sources with labels for probes; None where there are none."""
-        spec, resize = self.dataset, self.probe_resize or self.resize
-        if self.probe_dataset:
-            spec, resize = self.probe_dataset, self.probe_resize
-        try:
-            options = {"data_dir": self.data_dir, "resize": resize, "labels": True}
-            return [data.load(spec, split, **options) for split in ("train", "test")]
-        except UserError as error:
-            logging.info("no probe: %s", error)
-            return None
-
     def monitors(self, pretext):
         """A callback that watches any pretext by kNN after each epoch, where there are labels."""
-        sources = self.labelled() if self.monitor_images else None
-        if not sources:
+        if not (self.monitor_images and self.labelled):
             return []
-        train, test = sources
-        return [probes.Monitor(pretext, train, test, self.monitor_images, self.seed)]
+        return [
+            probes.Monitor(pretext, **self.labelled, images=self.monitor_images, seed=self.seed)
+        ]
+
+    def look_at_probe(self, crop):
+        """Says before training if its labelled images cannot be cut as the pretext's are."""
+        if not (self.probe_images and self.labelled):
+            return
+        try:
+            for split, examples in self._probe_examples(crop).items():
+                linear_probe.dataset(examples, split)
+        except UserError as error:
+            self.labelled = self._no_labels(error)
+            logging.info("no probe: %s", error)
+
+    def _probe_examples(self, crop):
+        """{"train", "test"}: datasets; the first in random order, as folders list class by class"""
+        train, test = self.labelled["train"], self.labelled["test"]
+        few = min(self.probe_images, train.size)
+        return {
+            "train": train.examples(seed=self.seed, crop=crop, stop=few),
+            "test": test.examples(crop=crop, shuffle=False),
+        }
 
     def probe(self, encoder, crop):
         """`probes.linear` on this run's labels; None where it has none, saying so."""
-        sources = self.labelled() if self.probe_images else None
-        if not sources:
+        if not (self.probe_images and self.labelled):
             return None
-        train, test = sources
         logging.info("linear probe of the encoder and of a random-init one ...")
-        few = min(self.probe_images, train.size)
         try:
-            scores = probes.linear(
-                encoder,
-                # In a shuffled order, because a folder lists its images class by class.
-                train.examples(seed=self.seed, crop=crop, stop=few),
-                test.examples(crop=crop, shuffle=False),
-                seed=self.seed,
-            )
+            scores = probes.linear(encoder, **self._probe_examples(crop), seed=self.seed)
         except UserError as error:  # what was trained is exported all the same
             logging.warning("no linear probe: %s", error)
             return None
@@ -291,27 +345,3 @@ def _sparing(optimizer, learning_rate, decay, settings):
     made = optimizer(learning_rate, weight_decay=decay or None, **settings)
     made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return made
-
-
-def _claim(workdir, flags, defaults):
-    """Writes `flags.txt`; where something was trained, checks that they are the same.
-
-    A flag that is not in the file was added to the recipe later: it had its default.
-    """
-    path = writable_folder(workdir) / "flags.txt"
-    if not path.exists() or not [*workdir.glob("checkpoints/*"), *workdir.glob("log.csv")]:
-        lines = [f"--{name}={value}" for name, value in flags.items()]
-        path.write_text("\n".join(lines) + "\n")
-        return
-    lines = path.read_text().splitlines()
-    before = defaults | dict(line[2:].split("=", 1) for line in lines if line)
-    differ = [
-        f"--{name}={before.get(name)} (then) but {value} (now)"
-        for name, value in flags.items()
-        if before.get(name) != str(value) and name not in MAY_DIFFER
-    ]
-    if differ:
-        raise UserError(
-            f"--workdir: expected the flags that {workdir} was started with, or a new folder. "
-            f"Received: {'; '.join(differ)}"
-        )
