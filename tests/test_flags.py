@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from conftest import tiny_encoder
 
 from sslzoo import cli, settings, training
 from sslzoo.commands import classify
@@ -50,10 +51,8 @@ def test_a_number_out_of_its_range_is_refused_by_the_flag_s_name(main, flag):
 
 
 @pytest.mark.parametrize("recipe", cli.modules("recipes"))
-def test_the_least_and_large_values_are_refused_in_a_line_or_can_be_built(
-    recipe, tmp_path, monkeypatch
-):
-    """One after the other at the end of its range, and the whole numbers at 300."""
+def test_the_least_values_are_refused_in_a_line_or_can_be_built(recipe, tmp_path, monkeypatch):
+    """One flag after the other at the end of its range."""
     x = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
     np.savez(tmp_path / "tiny.npz", x_train=x, x_test=x)
 
@@ -61,18 +60,18 @@ def test_the_least_and_large_values_are_refused_in_a_line_or_can_be_built(
         raise Reached
 
     monkeypatch.setattr(training, "pretrain", reached)
+    monkeypatch.setattr(training.Run, "start", started)
+    monkeypatch.setattr(training.Run, "new_encoder", lambda self, **own: tiny_encoder())
     main = MAINS[recipe]
-    run = [f"--dataset={tmp_path}/tiny.npz", f"--workdir={tmp_path}/run", "--encoder=mini"]
+    run = [f"--dataset={tmp_path}/tiny.npz", f"--workdir={tmp_path}/run"]
     for flag in cli.flags_of(main):
         if flag.parameter == "run" or flag.kind not in (int, float):
             continue
-        for value in {flag.kind(flag.allowed.low), flag.kind(min(flag.allowed.high, 300))}:
-            line = ["x", *run, f"--{flag.name}={value}"]
-            monkeypatch.setattr(training.Run, "start", started)
-            with pytest.raises((UserError, Reached)) as end:
-                cli.call(main, line)
-            if end.type is UserError:
-                assert "Received" in str(end.value), (line, end.value)
+        line = ["x", *run, f"--{flag.name}={flag.kind(flag.allowed.low)}"]
+        with pytest.raises((UserError, Reached)) as end:
+            cli.call(main, line)
+        if end.type is UserError:
+            assert "Received" in str(end.value), (line, end.value)
 
 
 def started(self, recipe, flags, defaults=None):

@@ -32,10 +32,11 @@ class Progress:
 class Guard(keras.callbacks.Callback):
     """Counts the steps; stops a run that has diverged, warns of one that does not learn."""
 
-    def __init__(self, progress):
+    def __init__(self, progress, warmup_steps=0):
         super().__init__()
         self.progress = progress
-        self.tenth = max(1, progress.total // 10)
+        self.warmup = int(warmup_steps)  # in which a network may well learn nothing
+        self.tenth = self.warmup + max(1, progress.total // 10)
         self.total = None  # of this epoch's losses so far
         self.recent = []  # losses in the second half of the first tenth of the run
 
@@ -55,7 +56,7 @@ class Guard(keras.callbacks.Callback):
         done = (step - 1) % self.progress.per_epoch + 1
         before = 0 if done == 1 else self.total
         self.total = mean * done
-        if before is not None and step > self.tenth // 2:
+        if before is not None and step > (self.warmup + self.tenth) // 2:
             self.recent.append(self.total - before)
         chance = self.model.chance_loss
         known = step == self.tenth >= FEW and self.recent

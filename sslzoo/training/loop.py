@@ -46,7 +46,7 @@ def pretrain(pretext, run, extra=(), table=None, source=None):
     reporters = [
         *extra,
         *run.monitors(pretext),
-        callbacks.Guard(progress),
+        callbacks.Guard(progress, run.warmup_epochs * per_epoch),
         callbacks.RestoreMetrics(progress, arrays),
         callbacks.Rows(progress, workdir / "log.csv"),
         callbacks.Pictures(

@@ -17,7 +17,8 @@ from sslzoo.errors import UserError, writable_folder
 from sslzoo.export import formats
 from sslzoo.probes import linear_probe
 from sslzoo.settings import Area, Count, Epochs, OptionalCount, Pad, Positive, Seed, Weight
-from sslzoo.training import devices, labels, schedules, workdir
+from sslzoo.training import devices, labels, workdir
+from sslzoo.training.optimizers import Optimizers
 
 STEPS = 10**9 - 1  # of a run: checkpoints are sorted by names of nine digits
 # Flags that a resumed run may change.
@@ -26,7 +27,7 @@ MAY_DIFFER += ("probe_resize",)
 
 
 @dataclasses.dataclass
-class Run:
+class Run(Optimizers):
     """One run of a recipe.
 
     Args:
@@ -220,49 +221,6 @@ class Run:
         gpus = bool(tf.config.list_physical_devices("GPU"))
         return {"auto": gpus, "on": True, "off": False}[self.xla]
 
-    def learning_rate_schedule(self, learning_rate=None, times=1):
-        """The learning rate by steps, from the flags.
-
-        A second player may have another highest one, and more steps: `times` in one of the first.
-        """
-        per_epoch = self.steps_per_epoch * times
-        return schedules.schedule(
-            self.schedule,
-            learning_rate or self.learning_rate,
-            self.epochs * per_epoch,
-            warmup_steps=self.warmup_epochs * per_epoch,
-            drops=[epoch * per_epoch for epoch in self.decay_epochs],
-            factor=self.decay_factor,
-        )
-
-    def sgd(self, momentum=0.9, nesterov=False):
-        """SGD with the flags' schedule and weight decay.
-
-        The papers add L2 to the gradient, where momentum multiplies it by 1 / (1 - momentum);
-        Keras' decay acts on the weights alone, so it gets that factor here.
-        """
-        decay = self.weight_decay / (1 - momentum)
-        settings = {"momentum": momentum, "nesterov": nesterov}
-        return _sparing(keras.optimizers.SGD, self.learning_rate_schedule(), decay, settings)
-
-    def adam(self, beta_1=0.9, beta_2=0.999, learning_rate=None, times=1):
-        """Adam with the flags' schedule and weight decay.
-
-        The decay acts on the weights alone (arXiv:1711.05101), where the papers add L2 to the
-        gradient, which Adam then divides by its own scale.
-        """
-        schedule = self.learning_rate_schedule(learning_rate, times)
-        settings = {"beta_1": beta_1, "beta_2": beta_2}
-        return _sparing(keras.optimizers.Adam, schedule, self.weight_decay, settings)
-
-    def compile_players(self, pretext, beta_1=0.9, discriminator_learning_rate=None):
-        """Compiles a `TwoPlayer` with an Adam for each player that it has."""
-        optimizers = {
-            name: self.adam(beta_1, 0.999, discriminator_learning_rate, pretext.critic_steps)
-            for name in pretext.parameter_groups
-        }
-        pretext.compile(self.adam(beta_1), optimizers=optimizers, jit_compile=self.jit_compile)
-
     # === What comes out ===
 
     def finish(self, pretext, encoder=None, image_model=None):
@@ -338,10 +296,3 @@ class Run:
             "scores": scores.rows if scores else None,
             **({"started_from": started_from} if started_from else {}),
         }
-
-
-def _sparing(optimizer, learning_rate, decay, settings):
-    """A new optimizer of that class whose weight decay spares all but the kernels."""
-    made = optimizer(learning_rate, weight_decay=decay or None, **settings)
-    made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return made

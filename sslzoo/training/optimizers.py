@@ -1,0 +1,59 @@
+"""The optimizers of a run, by its flags."""
+
+import keras
+
+from sslzoo.training import schedules
+
+
+class Optimizers:
+    """The part of `Run` that makes them."""
+
+    def learning_rate_schedule(self, learning_rate=None, times=1):
+        """The learning rate by steps, from the flags.
+
+        A second player may have another highest one, and more steps: `times` in one of the first.
+        """
+        per_epoch = self.steps_per_epoch * times
+        return schedules.schedule(
+            self.schedule,
+            learning_rate or self.learning_rate,
+            self.epochs * per_epoch,
+            warmup_steps=self.warmup_epochs * per_epoch,
+            drops=[epoch * per_epoch for epoch in self.decay_epochs],
+            factor=self.decay_factor,
+        )
+
+    def sgd(self, momentum=0.9, nesterov=False):
+        """SGD with the flags' schedule and weight decay.
+
+        The papers add L2 to the gradient, where momentum multiplies it by 1 / (1 - momentum);
+        Keras' decay acts on the weights alone, so it gets that factor here.
+        """
+        decay = self.weight_decay / (1 - momentum)
+        settings = {"momentum": momentum, "nesterov": nesterov}
+        return _sparing(keras.optimizers.SGD, self.learning_rate_schedule(), decay, settings)
+
+    def adam(self, beta_1=0.9, beta_2=0.999, learning_rate=None, times=1):
+        """Adam with the flags' schedule and weight decay.
+
+        The decay acts on the weights alone (arXiv:1711.05101), where the papers add L2 to the
+        gradient, which Adam then divides by its own scale.
+        """
+        schedule = self.learning_rate_schedule(learning_rate, times)
+        settings = {"beta_1": beta_1, "beta_2": beta_2}
+        return _sparing(keras.optimizers.Adam, schedule, self.weight_decay, settings)
+
+    def compile_players(self, pretext, beta_1=0.9, discriminator_learning_rate=None):
+        """Compiles a `TwoPlayer` with an Adam for each player that it has."""
+        optimizers = {
+            name: self.adam(beta_1, 0.999, discriminator_learning_rate, pretext.critic_steps)
+            for name in pretext.parameter_groups
+        }
+        pretext.compile(self.adam(beta_1), optimizers=optimizers, jit_compile=self.jit_compile)
+
+
+def _sparing(optimizer, learning_rate, decay, settings):
+    """A new optimizer of that class whose weight decay spares all but the kernels."""
+    made = optimizer(learning_rate, weight_decay=decay or None, **settings)
+    made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return made
