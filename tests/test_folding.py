@@ -155,8 +155,15 @@ def test_frozen_is_a_graph_of_constants_of_free_shape():
     model = used(encoders.get("small", **SMALL["small"]))
     frozen = folding.frozen(model)
     assert frozen.get_concrete_function().captured_inputs == []
-    for shape in [(0, 8, 8, 3), (1, 9, 30, 3), (5, 16, 16, 3)]:
+    for shape in [(1, 9, 30, 3), (5, 16, 16, 3)]:
         assert_same(model(images(*shape)), frozen(images(*shape)))
+
+
+def test_frozen_gives_none_for_none_though_onednn_does_not():
+    """oneDNN (the default on CPUs with AVX-512): 4 filters on (0, 8, 8, 3) give (0, 8, 8, 3)."""
+    model = taps(used(encoders.get("small", **SMALL["small"])))
+    one, none = model(images(1, 9, 8, 3)), folding.frozen(model)(images(0, 9, 8, 3))
+    assert {k: v.shape for k, v in none.items()} == {k: v[:0].shape for k, v in one.items()}
 
 
 def test_a_network_of_two_replicas_is_frozen_too():
