@@ -15,7 +15,7 @@ from sslzoo.errors import UserError
 
 OBJECTS = {
     *("function", "bare_concrete_function", "variable", "captured_tensor", "constant"),
-    *("_generic_user_object", "signature_map", "tf.TrackableConstant", "trackable_list_wrapper"),
+    *("_generic_user_object", "signature_map", "trackable_list_wrapper"),
     *("trackable_dict_wrapper", "trackable_tuple_wrapper"),
 }
 CALLS = "PartitionedCall StatefulPartitionedCall If StatelessIf While StatelessWhile Assert NoOp"
@@ -99,8 +99,7 @@ def _strange(objects):
             kind = node.user_object.identifier
         if kind not in OBJECTS:
             yield str(kind)
-        if node.registered_name or node.registered_saver:
-            yield node.registered_name or node.registered_saver
+        yield from {node.registered_name, node.registered_saver} - {"", "tf.TrackableConstant"}
 
 
 def _called(library, roots):
