@@ -3,28 +3,41 @@
     zoo.list()                 what there is
     zoo.load("rotation")       a SavedModel: .embed(images), .embed_bytes(files), .features(images)
     zoo.encoder("rotation")    a Keras model, to train on
+    zoo.digest("rotation")     what to pin it by: zoo.load("rotation", sha256=...)
 
-`root` is the folder: the argument, or the environment variable SSLZOO_ZOO, or `exported/` beside
-the package in a checkout, or `./exported`. A name is one plain folder name, never a path: to load
-from elsewhere, say so with `root`. A checksum guards against damage, not against an enemy who can
-write the card as well.
+`root` is the folder: the argument, or the environment variable SSLZOO_ZOO, or `exported/` of the
+checkout, or the copy of it that is installed with the package. A name is one plain folder name,
+never a path: to load from elsewhere, say so with `root`.
+
+A model is a program, and a card vouches for the files beside it, not for who wrote them. Loading
+protects from damage, from a swap while it reads, and, where the card is pinned (the animals that
+come with sslzoo are, the others by `sha256`), from anyone who can write to the folder. It runs no
+operation that reads or writes files, reaches the network or calls Python, and no code from
+`encoder.keras`. It does not protect from a model that gives wrong answers, computes for ever or
+fills the memory, nor from faults in TensorFlow's own operations: without a pin, load what you
+trust. Signatures (OpenSSF model-signing) would be the next step: they say who made it.
 """
 
+import builtins
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
 import re
+import stat
 
-import keras
-import tensorflow as tf
 from absl import logging
 
-from sslzoo import export
 from sslzoo.errors import UserError
+
+# TensorFlow and Keras take seconds to import: only the functions that load a network do.
 
 HEADER = f"{'name':<24} {'recipe':<16} {'images':<20} {'best linear probe':<28} size"
 SCORES = ("accuracy", "random_accuracy")  # of a card's rows, one a stage
+CARD_BYTES = 1_000_000  # of a card.json, at most
+NAME = re.compile(r"\w[\w.+-]{0,99}")
+WIDEST = 40  # characters of a card that are shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,17 +47,17 @@ class Entry:
     name: str
     path: str
     card: dict
+    sha256: str  # of card.json
 
     def __str__(self):
         """One line: name, recipe, data, best stage beside the best of random init, size."""
-        card = self.card
-        rows, data = card.get("scores") or [], card.get("dataset") or {}
+        rows, data = self.card.get("scores") or [], self.card.get("dataset") or {}
         best = [max((row.get(key) or 0 for row in rows), default=0) for key in SCORES]
         score = "not probed" if not rows else f"{best[0]:.1%} (random init {best[1]:.1%})"
-        folder = pathlib.Path(self.path, str(card["version"]))
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        about = f"{card.get('recipe', '?'):<16} {pathlib.Path(data.get('name', '?')).name:<20}"
-        return f"{self.name:<24} {about} {score:<28} {size / 1e6:.1f} MB"
+        names = (self.card.get("recipe", "?"), pathlib.Path(data.get("name", "?")).name)
+        recipe, images = (_printable(name[:WIDEST]) for name in names)
+        size = f"{_bytes(pathlib.Path(self.path, str(self.card['version']))) / 1e6:.1f} MB"
+        return f"{self.name:<24} {recipe:<16} {images:<20} {score:<28} {size}"
 
 
 def list(root=None):
@@ -58,12 +71,26 @@ def list(root=None):
     return entries
 
 
-def load(name, root=None):
-    """The SavedModel that the card of `name` names, checked against its SHA-256.
+def load(name, root=None, sha256=None):
+    """The SavedModel that the card of `name` names, ready to be called: `sslzoo.export.Export`.
 
-    Keep it in a variable: TensorFlow frees the weights with it, so `load(name).embed(x)` fails.
+    Its operations are looked at before TensorFlow sees them; the module says what that is good for.
+
+    Args:
+        name: of the animal.
+        root: folder of the zoo.
+        sha256: what `digest` gave when you last trusted it.
+
+    Raises:
+        UserError: there is none, its card is not the pinned one, a file is not the card's, or an
+            operation is one that no export needs.
     """
-    return tf.saved_model.load(str(_verified(name, root)))
+    from sslzoo import export
+
+    entry = _find(name, _root(root))
+    with _copy(entry, sha256) as folder:
+        export.keep_allowed(folder, entry.path)
+        return export.Export(folder)
 
 
 def card(name, root=None):
@@ -71,12 +98,22 @@ def card(name, root=None):
     return _find(name, _root(root)).card
 
 
-def encoder(name, root=None):
-    """The Keras encoder of `name`, trainable, checked against its SHA-256, loaded in safe mode."""
-    file = _verified(name, root) / export.ENCODER
-    if not file.exists():
+def digest(name, root=None):
+    """SHA-256 of the card of `name`, as hex: the card holds that of every file."""
+    return _find(name, _root(root)).sha256
+
+
+def encoder(name, root=None, sha256=None):
+    """The Keras encoder of `name`, trainable, checked as `load` does, loaded in safe mode."""
+    import keras
+
+    from sslzoo import export
+
+    entry = _find(name, _root(root))
+    if f"{entry.card['version']}/{export.ENCODER}" not in entry.card["files"]:
         raise UserError(f"Expected an encoder; zoo.load is for the others. Received: {name!r}")
-    return keras.saving.load_model(file, compile=False, safe_mode=True)
+    with _copy(entry, sha256) as folder:
+        return keras.saving.load_model(folder / export.ENCODER, compile=False, safe_mode=True)
 
 
 def open_encoder(spec):
@@ -89,6 +126,8 @@ def open_encoder(spec):
     Raises:
         UserError: there is none. The message goes on after "expected".
     """
+    import keras
+
     path = pathlib.Path(spec).expanduser()
     if path.name == "encoder.keras" and (path.parent / "card.json").is_file():
         path = path.parent
@@ -113,37 +152,32 @@ def open_encoder(spec):
 
 
 def _root(root):
-    if root is None:
-        beside = pathlib.Path(__file__).resolve().parents[1] / "exported"
-        root = os.environ.get("SSLZOO_ZOO") or (beside if beside.is_dir() else "exported")
-    return pathlib.Path(root)
+    return pathlib.Path(root or os.environ.get("SSLZOO_ZOO") or _shipped())
 
 
-def _verified(name, root):
-    """Folder of the version that the card names, every file of it as the card says."""
-    entry = _find(name, _root(root))
-    version = str(entry.card["version"])
-    folder = pathlib.Path(entry.path, version)
-    found = {f"{version}/{file}": digest for file, digest in export.sha256(folder).items()}
-    # A regular file here is a copy made through the link (`cp -rL`, a zip); the link itself is not
-    # compared, since it changes one step before the card does.
-    twin = pathlib.Path(entry.path, "encoder.keras")
-    if twin.is_file() and not twin.is_symlink():
-        found["encoder.keras"] = export.digest(twin)
-    listed = {**entry.card["files"]}
-    if "encoder.keras" in found:
-        listed["encoder.keras"] = listed.get(f"{version}/{export.ENCODER}")
-    changed = sorted(f for f in {*found, *listed} if found.get(f) != listed.get(f))
-    if changed:
+def _shipped():
+    """The animals that come with sslzoo: in a wheel inside the package, in a checkout beside it."""
+    package = pathlib.Path(__file__).resolve().parent
+    inside = package / "exported"
+    return inside if inside.is_dir() else package.with_name("exported")
+
+
+def _copy(entry, sha256):
+    """`export.private_copy` of an entry whose card is the pinned one."""
+    from sslzoo import export
+
+    if sha256 is None and pathlib.Path(entry.path).parent.resolve() == _shipped().resolve():
+        sha256 = export.SHIPPED.get(entry.name)
+    if sha256 not in (None, entry.sha256):
         raise UserError(
-            f"{entry.path}: expected the files whose SHA-256 is in card.json. "
-            f"Received changed, added or missing: {', '.join(changed)}"
+            f"{entry.path}/card.json: expected SHA-256 {sha256}; if the change is yours, load it "
+            f"with sha256=. Received: {entry.sha256}"
         )
-    return folder
+    return export.private_copy(entry.path, entry.card, export.ENCODER)
 
 
 def _find(name, root):
-    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+-]*", name) or ".." in name:
+    if not isinstance(name, str) or not NAME.fullmatch(name) or ".." in name:
         raise UserError(f"A zoo name is one folder name: letters, digits, _.+-. Received: {name!r}")
     if not (root / name / "card.json").is_file():
         known = ", ".join(entry.name for entry in list(root)) or "none"
@@ -152,11 +186,55 @@ def _find(name, root):
 
 
 def _read(folder):
+    file = folder / "card.json"
     try:
-        card = json.loads((folder / "card.json").read_text())
-        complete = isinstance(card["version"], int) and isinstance(card["files"], dict)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder}/card.json: expected a card. Received: {error!r}") from None
-    if not complete or f"{card['version']}/saved_model.pb" not in card["files"]:
-        raise UserError(f"{folder}/card.json: expected an integer version and its files' SHA-256.")
-    return Entry(folder.name, str(folder), card)
+        if not NAME.fullmatch(folder.name):
+            raise ValueError("a folder's name is letters, digits, _.+-")
+        if not stat.S_ISREG(file.lstat().st_mode):
+            raise ValueError("no plain file")
+        with file.open("rb") as opened:
+            contents = opened.read(CARD_BYTES)
+        card = json.loads(contents)
+        _check_card(card)
+    except (OSError, ValueError, RecursionError) as error:  # json recurses
+        raise UserError(_printable(f"{file}: expected a card. Received: {error!r:.300}")) from None
+    return Entry(folder.name, str(folder), card, hashlib.sha256(contents).hexdigest())
+
+
+def _check_card(card):
+    """Raises a `ValueError` for what this module could not work with."""
+    if not isinstance(card, dict):
+        raise ValueError(f"{type(card).__name__} in place of an object")
+    files, version = card.get("files"), card.get("version")
+    rows, data = card.get("scores") or [], card.get("dataset") or {}
+    right = {
+        "version": type(version) is int,
+        "files (SHA-256)": isinstance(files, dict) and f"{version}/saved_model.pb" in files,
+        "recipe": isinstance(card.get("recipe", ""), str),
+        "dataset": isinstance(data, dict) and isinstance(data.get("name", ""), str),
+        "scores": isinstance(rows, builtins.list) and all(map(_is_row, rows)),
+        "image_size": isinstance(card.get("image_size", 0), int),
+    }
+    if wrong := [key for key, fine in right.items() if not fine]:
+        raise ValueError(f"wrong or missing: {', '.join(wrong)}")
+
+
+def _is_row(row):
+    if not isinstance(row, dict):
+        return False
+    scores = [row[key] for key in SCORES if row.get(key) is not None]
+    return all(isinstance(score, int | float) and 0 <= score <= 1 for score in scores)
+
+
+def _bytes(folder):
+    """Of all files under `folder`."""
+    try:
+        files = [os.path.join(at, file) for at, _, names in os.walk(folder) for file in names]
+        return sum(os.lstat(file).st_size for file in files)
+    except OSError:  # it is being replaced
+        return 0
+
+
+def _printable(text):
+    """`text` with what would steer a terminal, or cannot be written, as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -187,7 +187,8 @@ import keras, numpy
 encoder = keras.saving.load_model(sys.argv[1], safe_mode=True)
 assert type(encoder.get_layer("conv2")) is keras.layers.Conv2D
 x, y = numpy.load(sys.argv[2]).values()
-numpy.testing.assert_allclose(encoder.predict(x, verbose=0), y, rtol=1e-5, atol=1e-5)
+# Another process may convolve by another library (oneDNN or not), which rounds in another order.
+numpy.testing.assert_allclose(encoder.predict(x, verbose=0), y, rtol=0, atol=1e-4 * abs(y).max())
 stages = [encoder.get_layer(f"stage{i}").output for i in range(1, 6)]
 keras.Model(encoder.input, stages)(x)
 """

@@ -125,6 +125,31 @@ def test_any_batch_and_any_size(encoder, served, shape):
     np.testing.assert_allclose(served.embed(images)["embedding"], expected, atol=1e-5)
 
 
+def test_none_gives_none_by_every_signature(encoder, generator, tmp_path):
+    def classify(features):
+        scores = tf.reduce_mean(features["stage1"], (1, 2))
+        return {"scores": scores, "classes": tf.strings.as_string(scores)}
+
+    folders = [
+        export.save(encoder, tmp_path / "encoder", image_size=8, classify=classify),
+        export.save_image_model(generator, tmp_path / "painter"),
+    ]
+    images, files = np.zeros((1, 8, 8, 3), np.float32), [encode(pixels(8, 8))]
+    seen = set()
+    for folder in folders:
+        for name, function in tf.saved_model.load(folder).signatures.items():
+            (key,) = function.structured_input_signature[1]
+            one = tf.constant({"images": images, "image_bytes": files}[key])
+            none, answer = function(**{key: one[:0]}), function(**{key: one})
+            seen.add(name)
+            for output, value in answer.items():
+                assert none[output].shape[0] == 0
+                if value.dtype != tf.string:
+                    assert none[output].shape == value[:0].shape
+    assert seen >= {"embed", "embed_bytes", "features", "classify", "classify_bytes"}
+    assert seen >= {"generate", "generate_bytes"}
+
+
 @pytest.mark.parametrize(
     ("kind", "mode"),
     [("PNG", m) for m in ("RGB", "L", "RGBA", "LA", "P", "1")]

@@ -12,7 +12,7 @@ import pytest
 import skimage
 import tensorflow as tf
 
-from sslzoo import cli, zoo
+from sslzoo import cli, export, zoo
 
 ROOT = pathlib.Path(__file__).parents[1]
 LIMIT = 2_000_000  # bytes an animal: a clone should stay light
@@ -24,6 +24,11 @@ each = pytest.mark.parametrize("animal", ANIMALS, ids=lambda animal: animal.name
 def test_is_small(animal):
     files = [file for file in pathlib.Path(animal.path).rglob("*") if not file.is_symlink()]
     assert 0 < sum(file.stat().st_size for file in files if file.is_file()) <= LIMIT
+
+
+def test_the_pins_are_current():
+    """After an animal is trained anew: its `zoo.digest` goes into sslzoo/export/shipped.py."""
+    assert {animal.name: animal.sha256 for animal in ANIMALS} == export.SHIPPED
 
 
 @each

@@ -1,5 +1,8 @@
 """An encoder becomes files that a server can poll: SavedModel, `encoder.keras`, card."""
 
+from sslzoo.export.allowed_ops import keep_allowed
+from sslzoo.export.loaded import Export
+from sslzoo.export.private_copy import private_copy
 from sslzoo.export.saved_model import (
     ENCODER,
     check,
@@ -9,5 +12,18 @@ from sslzoo.export.saved_model import (
     sha256,
     versions,
 )
+from sslzoo.export.shipped import SHIPPED
 
-__all__ = ["ENCODER", "check", "digest", "save", "save_image_model", "sha256", "versions"]
+__all__ = [
+    "ENCODER",
+    "SHIPPED",
+    "Export",
+    "check",
+    "digest",
+    "keep_allowed",
+    "private_copy",
+    "save",
+    "save_image_model",
+    "sha256",
+    "versions",
+]

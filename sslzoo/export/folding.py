@@ -26,7 +26,8 @@ def frozen(model):
     """`fold(model)` at inference, as a `tf.function` of images (N, H, W, 3) without variables.
 
     The weights are constants in its graph, so that whoever loads it can work out once what follows
-    from them alone. Functions that call it and are saved together share one copy on disk.
+    from them alone. Functions that call it and are saved together share one copy on disk. N may be
+    0, whatever the machine.
     """
     folded = fold(model)
     weights = [
@@ -36,10 +37,25 @@ def frozen(model):
 
     def call(images):
         constants = tf.nest.map_structure(tf.constant, weights)
-        return folded.stateless_call(*constants, images, training=False)[0]
+        count, images = tf.shape(images)[0], _blank_for_none(images)
+        outputs = folded.stateless_call(*constants, images, training=False)[0]
+        return tf.nest.map_structure(lambda output: output[:count], outputs)
 
     spec = tf.TensorSpec(model.input_shape, tf.float32, name="images")
     return tf.function(call, input_signature=[spec], autograph=False)
+
+
+def _blank_for_none(images):
+    """(N, H, W, C) as it is, or one blank image where N is 0.
+
+    oneDNN's convolution gives an empty batch the shape of its input. Where N is not 0, neither this
+    nor the slice of the answer copies anything.
+    """
+    shape = tf.concat([[1], tf.shape(images)[1:]], 0)
+    none = tf.shape(images)[0] == 0
+    return tf.ensure_shape(
+        tf.cond(none, lambda: tf.zeros(shape, images.dtype), lambda: images), images.shape
+    )
 
 
 def fold(model):
