@@ -9,6 +9,8 @@ Positions are handled in chunks: keys are computed and records fetched for a chu
 tf.data costs some 50 microseconds per element and step. Only decoding happens per image.
 """
 
+import types
+
 import tensorflow as tf
 from absl import logging
 
@@ -24,17 +26,18 @@ class Source:
 
     A subclass sets `size`, `class_names`, `labels` ((size,) int64 tensor or None), and offers
     `fetch` (a chunk of indices -> what is needed to open them) and `open` (one of those -> image).
+    Where an image has maps beside it (depth, normals), `open` returns a dict of all of them, cut
+    alike, and `maps` says which: their names become keys of every example.
 
     Attributes:
         spec, split, resize: as they were given to `load`.
         size: number of images.
         class_names: list of str, or None unless loaded with `labels=True`.
-        failure: the `UserError` that stopped the run because too many images are undecodable;
-            tf.data can only raise its text.
     """
 
     chunk = 64  # images fetched at once
     can_fail = False  # whether `open` meets unchecked bytes; then `fetch` returns (n,) strings
+    maps = types.MappingProxyType({"image": 3})  # name -> channels of what `open` returns
     vectorised = False  # whether `open_chunk` opens a whole chunk at once
 
     def __init__(self, spec, split, resize):
@@ -42,11 +45,19 @@ class Source:
         self.size = 0
         self.class_names = None
         self.labels = None
-        self.failure = None
+        self._failure = None
         self._bad = set()
 
     def __len__(self):
         return self.size
+
+    @property
+    def failure(self):
+        """The `UserError` that stopped the run because too many images are undecodable, or None.
+
+        tf.data can only raise its text.
+        """
+        return self._failure
 
     # === What a subclass offers ===
 
@@ -55,11 +66,14 @@ class Source:
         raise NotImplementedError
 
     def open(self, raw, place, crop):
-        """One row of `fetch` -> (H, W, 3) float32 in [0, 1], resized and cropped at `place`."""
+        """One row of `fetch` -> (H, W, 3) float32 in [0, 1], resized and cropped at `place`.
+
+        Or a dict of what `maps` names, each (H, W, its channels) float32.
+        """
         raise NotImplementedError
 
     def open_chunk(self, raw, place, crop):
-        """All rows of `fetch`, each at its own `place` (n, 2) -> (n, H, W, 3)."""
+        """All rows of `fetch`, each at its own `place` (n, 2) -> (n, H, W, 3), or their dict."""
         raise NotImplementedError
 
     def name(self, index):
@@ -73,7 +87,7 @@ class Source:
     # === Reading ===
 
     def read(self, index):
-        """The image `index` () int64, whole (resized, not cropped): (H, W, 3) float32 in [0, 1].
+        """What `open` makes of `index` () int64, whole: resized, not cropped.
 
         Bytes that cannot be decoded raise `tf.errors.InvalidArgumentError`.
         """
@@ -108,8 +122,9 @@ class Source:
             parallel: images decoded at the same time.
 
         Returns:
-            Dataset of dicts: `image` (H, W, 3) float32 in [0, 1], `index` () int64, `seed` (2,)
-            int32, and `label` () int64 if the source was loaded with labels.
+            Dataset of dicts: `image` (H, W, 3) float32 in [0, 1] and whatever else `maps` names,
+            `index` () int64, `seed` (2,) int32, and `label` () int64 if the source was loaded
+            with labels.
         """
         self._check_crop(crop)
         drawn = self.size if table is None else len(table)
@@ -125,18 +140,19 @@ class Source:
             key = keys(position, seed, epoch_size, drawn, shuffle, table)
             return {**key, "raw": self.fetch(key["index"])}
 
-        def example(key, image, index):
-            example = {"image": image, "index": index, "seed": key["seed"]}
+        def example(key, maps, index):
+            example = {**maps, "index": index, "seed": key["seed"]}
             if self.labels is not None:
                 example["label"] = tf.gather(self.labels, index)
             return example
 
         def whole_chunk(position):
             key = chunk(position)
-            return example(key, self.open_chunk(key["raw"], key["place"], crop), key["index"])
+            maps = self._named(self.open_chunk(key["raw"], key["place"], crop))
+            return example(key, maps, key["index"])
 
         def single(key):
-            return example(key, self.open(key["raw"], key["place"], crop), key["index"])
+            return example(key, self._opened(key["raw"], key["place"], crop), key["index"])
 
         # An order of its own, whatever the dataset's options say: purity is not negotiable.
         ordered = {"num_parallel_calls": parallel, "deterministic": True}
@@ -146,10 +162,23 @@ class Source:
         elif self.can_fail:
             ds = ds.map(lambda position: _twice(chunk(position)), **ordered).unbatch()
             ds = self._open_or_replace(ds, crop, ordered)
-            ds = ds.map(lambda key: example(key, key["image"], key["index"]))
+            ds = ds.map(lambda key: example(key, key["maps"], key["index"]))
         else:
             ds = ds.map(chunk, **ordered).unbatch().map(single, **ordered)
         return ds.apply(tf.data.experimental.assert_cardinality(max(stop - start, 0)))
+
+    def _opened(self, raw, place, crop):
+        """`open`, always as a dict."""
+        return self._named(self.open(raw, place, crop))
+
+    def _named(self, opened):
+        opened = opened if isinstance(opened, dict) else {"image": opened}
+        if opened.keys() != self.maps.keys():
+            raise UserError(
+                f"{self.spec}: expected its `maps`, {', '.join(self.maps)}, of every image. "
+                f"Received: {', '.join(opened)}"
+            )
+        return opened
 
     def _check_crop(self, crop):
         if crop and self.resize:
@@ -176,45 +205,47 @@ class Source:
         """
 
         def opened(key):
-            nothing = tf.zeros([crop, crop, 3])  # (0, 0, 3) without a crop
-            image = tf.cond(
+            # (0, 0, channels) without a crop
+            nothing = {name: tf.zeros([crop, crop, n]) for name, n in self.maps.items()}
+            maps = tf.cond(
                 key["stand_in"],
                 lambda: nothing,
-                lambda: self.open(key["raw"], key["place"], crop),
+                lambda: self._opened(key["raw"], key["place"], crop),
             )
-            return {name: key[name] for name in key if name != "raw"} | {"image": image}
+            return {name: key[name] for name in key if name != "raw"} | {"maps": maps}
 
         def alone(last, key):
             wanted = ~key["stand_in"] | (last != key["position"])
             return key["position"], (key, wanted)
 
         def replaced(key, _):
-            image, index = tf.cond(
+            maps, index = tf.cond(
                 key["stand_in"],
                 lambda: self._search(key, crop),
-                lambda: (key["image"], key["index"]),
+                lambda: (key["maps"], key["index"]),
             )
-            image.set_shape([crop or None, crop or None, 3])
-            return key | {"image": image, "index": index}
+            for name, channels in self.maps.items():
+                maps[name].set_shape([crop or None, crop or None, channels])
+            return key | {"maps": maps, "index": index}
 
         ds = ds.map(opened, **ordered).ignore_errors()
         ds = ds.scan(tf.constant(-1, tf.int64), alone).filter(lambda _, wanted: wanted)
         return ds.map(replaced)  # holds Python, so tf.data may run it in sequence: it is cheap
 
     def _search(self, key, crop):
-        """(image, index) of the next index after that of `key` that can be decoded."""
+        """(maps, index) of the next index after that of `key` that can be decoded."""
 
         def attempt(step):
             index = (key["index"] + step) % self.size
             raw = tf.nest.map_structure(lambda x: x[0], self.fetch(index[None]))
-            return self.open(raw, key["place"], crop), step
+            return self._opened(raw, key["place"], crop), step
 
         # One step more than images may be bad; step 0 is the answer that there is none.
         found = tf.data.Dataset.range(1, self._limit + 2).map(attempt).ignore_errors()
-        none = tf.data.Dataset.from_tensors((key["image"], tf.zeros([], tf.int64)))
-        image, step = found.concatenate(none).take(1).get_single_element()
+        none = tf.data.Dataset.from_tensors((key["maps"], tf.zeros([], tf.int64)))
+        maps, step = found.concatenate(none).take(1).get_single_element()
         step = tf.numpy_function(self._report, [key["index"], step], tf.int64)
-        return image, (key["index"] + tf.ensure_shape(step, [])) % self.size
+        return maps, (key["index"] + tf.ensure_shape(step, [])) % self.size
 
     @property
     def _limit(self):
@@ -233,11 +264,11 @@ class Source:
                 logging.warning("further undecodable images are counted, not named")
         if len(self._bad) > self._limit or not step:
             names = ", ".join(self.name(i) for i in sorted(self._bad)[:NAMED])
-            self.failure = UserError(
+            self._failure = UserError(
                 f"{self.spec}: {len(self._bad)} of {self.size} images cannot be decoded "
                 f"(more than 1 %): {names}"
             )
-            raise self.failure
+            raise self._failure
         return step
 
 
