@@ -12,13 +12,10 @@ tf.data costs some 50 microseconds per element and step. Only decoding happens p
 import types
 
 import tensorflow as tf
-from absl import logging
 
 from sslzoo.data.keys import keys
+from sslzoo.data.undecodable import Undecodable
 from sslzoo.errors import UserError
-
-BAD_SHARE = 0.01  # of the images may be undecodable; one always may
-NAMED = 10  # bad files are named in the log, then only counted
 
 
 class Source:
@@ -45,8 +42,7 @@ class Source:
         self.size = 0
         self.class_names = None
         self.labels = None
-        self._failure = None
-        self._bad = set()
+        self.undecodable = Undecodable(self)
 
     def __len__(self):
         return self.size
@@ -57,7 +53,7 @@ class Source:
 
         tf.data can only raise its text.
         """
-        return self._failure
+        return self.undecodable.failure
 
     # === What a subclass offers ===
 
@@ -152,7 +148,7 @@ class Source:
             return example(key, maps, key["index"])
 
         def single(key):
-            return example(key, self._opened(key["raw"], key["place"], crop), key["index"])
+            return example(key, self.opened(key["raw"], key["place"], crop), key["index"])
 
         # An order of its own, whatever the dataset's options say: purity is not negotiable.
         ordered = {"num_parallel_calls": parallel, "deterministic": True}
@@ -160,14 +156,13 @@ class Source:
         if self.vectorised:
             ds = ds.map(whole_chunk, **ordered).unbatch()
         elif self.can_fail:
-            ds = ds.map(lambda position: _twice(chunk(position)), **ordered).unbatch()
-            ds = self._open_or_replace(ds, crop, ordered)
+            ds = self.undecodable.open_or_replace(ds.map(chunk, **ordered), crop, ordered)
             ds = ds.map(lambda key: example(key, key["maps"], key["index"]))
         else:
             ds = ds.map(chunk, **ordered).unbatch().map(single, **ordered)
         return ds.apply(tf.data.experimental.assert_cardinality(max(stop - start, 0)))
 
-    def _opened(self, raw, place, crop):
+    def opened(self, raw, place, crop):
         """`open`, always as a dict."""
         return self._named(self.open(raw, place, crop))
 
@@ -192,89 +187,3 @@ class Source:
                 f"{self.spec}: the puzzle is cut from {crop} x {crop} pixels, so every image must "
                 f"be that large, or --resize={crop} enlarge it. Received: {found[1]}"
             )
-
-    # === Files that cannot be decoded ===
-
-    def _open_or_replace(self, ds, crop, ordered):
-        """Opens the images of `ds`, in which every key is followed by its stand-in.
-
-        A graph cannot catch an error, but a dataset can drop the elements that raise one. Behind
-        an image that was dropped its stand-in, which never fails, finds itself alone and takes
-        the place; all others leave. So a healthy image costs no Python and no inner dataset
-        (tried: both run in sequence under op determinism), and images are decoded in parallel.
-        """
-
-        def opened(key):
-            # (0, 0, channels) without a crop
-            nothing = {name: tf.zeros([crop, crop, n]) for name, n in self.maps.items()}
-            maps = tf.cond(
-                key["stand_in"],
-                lambda: nothing,
-                lambda: self._opened(key["raw"], key["place"], crop),
-            )
-            return {name: key[name] for name in key if name != "raw"} | {"maps": maps}
-
-        def alone(last, key):
-            wanted = ~key["stand_in"] | (last != key["position"])
-            return key["position"], (key, wanted)
-
-        def replaced(key, _):
-            maps, index = tf.cond(
-                key["stand_in"],
-                lambda: self._search(key, crop),
-                lambda: (key["maps"], key["index"]),
-            )
-            for name, channels in self.maps.items():
-                maps[name].set_shape([crop or None, crop or None, channels])
-            return key | {"maps": maps, "index": index}
-
-        ds = ds.map(opened, **ordered).ignore_errors()
-        ds = ds.scan(tf.constant(-1, tf.int64), alone).filter(lambda _, wanted: wanted)
-        return ds.map(replaced)  # holds Python, so tf.data may run it in sequence: it is cheap
-
-    def _search(self, key, crop):
-        """(maps, index) of the next index after that of `key` that can be decoded."""
-
-        def attempt(step):
-            index = (key["index"] + step) % self.size
-            raw = tf.nest.map_structure(lambda x: x[0], self.fetch(index[None]))
-            return self._opened(raw, key["place"], crop), step
-
-        # One step more than images may be bad; step 0 is the answer that there is none.
-        found = tf.data.Dataset.range(1, self._limit + 2).map(attempt).ignore_errors()
-        none = tf.data.Dataset.from_tensors((key["maps"], tf.zeros([], tf.int64)))
-        maps, step = found.concatenate(none).take(1).get_single_element()
-        step = tf.numpy_function(self._report, [key["index"], step], tf.int64)
-        return maps, (key["index"] + tf.ensure_shape(step, [])) % self.size
-
-    @property
-    def _limit(self):
-        return max(1, int(self.size * BAD_SHARE))
-
-    def _report(self, index, step):
-        """Notes that the images index .. index + step - 1 are bad; step 0: no good one is near."""
-        for i in range(index, index + (step or self._limit + 1)):
-            bad = i % self.size
-            if bad in self._bad:
-                continue
-            self._bad.add(bad)
-            if len(self._bad) <= NAMED:
-                logging.warning("%s cannot be decoded: the next replaces it", self.name(bad))
-            elif len(self._bad) == NAMED + 1:
-                logging.warning("further undecodable images are counted, not named")
-        if len(self._bad) > self._limit or not step:
-            names = ", ".join(self.name(i) for i in sorted(self._bad)[:NAMED])
-            self._failure = UserError(
-                f"{self.spec}: {len(self._bad)} of {self.size} images cannot be decoded "
-                f"(more than 1 %): {names}"
-            )
-            raise self._failure
-        return step
-
-
-def _twice(key):
-    """Rows of a chunk -> each followed by its stand-in, which has no bytes to decode."""
-    size = tf.size(key["index"])
-    pairs = {name: tf.repeat(key[name], 2, axis=0) for name in key if name != "raw"}
-    raw = tf.reshape(tf.stack([key["raw"], tf.zeros_like(key["raw"])], 1), [-1])
-    return pairs | {"raw": raw, "stand_in": tf.tile([False, True], [size])}
