@@ -49,7 +49,8 @@ def bmp(data):
 
 def check_bmp(data):
     """An op that raises `InvalidArgumentError` if the pixels are packed: TensorFlow sees noise."""
-    bits, low, high = tf.unstack(tf.cast(_numbers(data, 28, tf.uint16, count=3), tf.int32))
+    numbers = tf.cast(_numbers(data, 28, tf.uint16, count=3), tf.int32)
+    bits, low, high = tf.unstack(numbers, num=3)
     plain = (bits == 8) | (bits == 24) | (bits == 32)
     compression = low + 2**16 * high
     good = plain & ((compression == 0) | (compression == BITFIELDS))
