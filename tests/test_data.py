@@ -1,4 +1,6 @@
+import os
 import pathlib
+import struct
 import subprocess
 import sys
 
@@ -7,13 +9,14 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sslzoo import data
 from sslzoo.data import decode, folder
 from sslzoo.data.keys import keys
 from sslzoo.data.photos import Photos
 from sslzoo.errors import UserError
+from sslzoo.images import orientation
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data"
 
@@ -285,7 +288,7 @@ def test_every_kind_of_file_becomes_rgb(tmp_path):
                 crop["image"],
                 small["image"],
             )
-        assert source._bad == resized._bad == set()
+        assert source.undecodable.bad == resized.undecodable.bad == set()
     assert wholes.keys() == files.keys()
     for name, (_, _, expected) in files.items():
         expected = np.asarray(expected) / 255
@@ -315,6 +318,64 @@ def test_fused_decode_is_decode_then_resize_then_crop(tmp_path, shape, crop):
                 size = [round(n * resize / min(shape)) for n in shape]
                 reference = tf.image.resize(full, size, antialias=True) / 255
                 np.testing.assert_allclose(stepwise, reference, atol=1e-5)
+
+
+# === Cameras held on their side ===
+
+
+def turned(path, orientation, endian, **options):
+    """The file that a camera makes of a picture: its pixels turned, and a tag that says how."""
+    upright = Image.fromarray(picture(40, 56))
+    back = [
+        *(None, None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180),
+        *(Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE),
+        *(Image.Transpose.ROTATE_90, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_270),
+    ][orientation]
+    stored = upright.transpose(back) if back is not None else upright
+    exif = Image.Exif()
+    exif.endian = endian
+    exif.update({0x010F: "a maker of cameras", 0x0112: orientation, 0x0132: "today"})
+    stored.save(path, "JPEG", quality=95, subsampling=0, exif=exif, **options)
+    with Image.open(path) as file:
+        expected = np.asarray(ImageOps.exif_transpose(file)) / 255
+    assert np.abs(expected - np.asarray(upright) / 255).mean() < 0.02
+    return expected
+
+
+@pytest.mark.parametrize(("endian", "header"), [("<", b"II*\0"), (">", b"MM\0*")])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_of_a_jpeg_is_honoured(tmp_path, orientation, endian, header):
+    for name in ("a.jpg", "b.jpg"):
+        expected = turned(tmp_path / name, orientation, endian, icc_profile=b"profile" * 9)
+    assert header in (tmp_path / "a.jpg").read_bytes()
+    for resize in (0, 32):
+        source = data.load(str(tmp_path), resize=resize)
+        size = [round(n * (resize or 40) / 40) for n in (40, 56)]
+        wanted = tf.image.resize(expected, size, antialias=True)
+        assert np.abs(whole(source) - wanted).mean() < 0.02
+        middle = elements(source, crop=20, shuffle=False)[0]["image"]
+        top, left = (size[0] - 19) // 2, (size[1] - 19) // 2
+        assert np.abs(middle - wanted[top : top + 20, left : left + 20]).mean() < 0.02
+        assert not source.undecodable.bad
+
+
+def test_a_strange_orientation_is_none():
+    tag = struct.pack("<HHII", 0x0112, 3, 1, 6)
+
+    def read(tiff):
+        file = b"\xff\xd8\xff\xe1\0\x40Exif\0\0" + tiff
+        return int(orientation.read(tf.constant(file)))
+
+    header = b"II*\0\x08\0\0\0"
+    assert read(header + b"\1\0" + tag) == 6
+    assert read(header + b"\2\0" + b"\0" * 12 + tag) == 6
+    for tiff in (
+        *(b"", b"II", header, header + b"\0\0" + tag, header + b"\xff\xff"),
+        *(b"II*\0\xff\xff\xff\xff" + tag, header + b"\1\0" + tag[:8] + b"\x09\0\0\0"),
+        *(header + b"\1\0" + tag[:8] + b"\0\0\0\0", b"MM\0*\0\0\0\x08\0\1" + tag),
+    ):
+        assert read(tiff) == 1
+    assert int(orientation.read(tf.constant(b"\xff\xd8\xff"))) == 1
 
 
 # === Bad files ===
@@ -401,6 +462,17 @@ def test_folder_order_other_files_and_hidden_ones(tmp_path, caplog):
     assert "hidden" not in caplog.text
 
 
+def test_only_regular_files_are_images(tmp_path, caplog):
+    caplog.set_level("INFO", logger="absl")
+    save(tmp_path / "a.png", picture(8, 8))
+    os.mkfifo(tmp_path / "pipe.png")  # reading it would wait for ever
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nothing.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    (tmp_path / "folder.png").mkdir()
+    assert folder.list_images(tmp_path) == ["a.png", "link.png"]
+    assert "2 files are no images and left out: 2 no regular files" in caplog.text
+
+
 @given(st.sets(st.text("abc/é", min_size=1, max_size=9), min_size=2, max_size=60))
 def test_the_held_out_tenth(names):
     paths = sorted(names)
@@ -427,6 +499,42 @@ def test_train_may_be_a_class(tmp_path):
     source = data.load(str(tmp_path), labels=True)
     assert source.class_names == ["bus", "train"]
     assert source.size + data.load(str(tmp_path), "test").size == 12
+
+
+def test_a_folder_that_has_only_train_holds_out_a_tenth_of_it(tmp_path):
+    for name in "ab":
+        jpegs(tmp_path / "train" / name, 10, (8, 8))
+    for spec in (tmp_path, tmp_path / "train"):
+        train, test = (data.load(str(spec), s, labels=True) for s in ("train", "test"))
+        assert (train.size, test.size) == (18, 2)
+        assert train.class_names == test.class_names == ["a", "b"]
+        names = [source.name(i) for source in (train, test) for i in range(source.size)]
+        assert len({*names}) == 20
+
+
+@pytest.mark.parametrize("parts", [["train"], ["train", "val"]])
+def test_parts_without_classes(tmp_path, parts):
+    for part in parts:
+        jpegs(tmp_path / part, 10, (8, 8))
+    assert data.load(str(tmp_path)).size == (10 if "val" in parts else 9)
+    for split in ("train", "test"):
+        with pytest.raises(UserError, match=r"labels need one sub-folder per class\. Received: 0"):
+            data.load(str(tmp_path), split, labels=True)
+
+
+def test_a_part_given_for_the_whole_is_told(tmp_path, caplog, monkeypatch):
+    for part in ("train", "val"):
+        jpegs(tmp_path / part, 10, (8, 8))
+    line = f"holding out a tenth of {tmp_path}/train for the probe; the parent folder has val/: "
+    data.load(str(tmp_path))
+    data.load(str(tmp_path / "val"))
+    assert "holding out" not in caplog.text
+    for split in ("train", "test"):
+        data.load(str(tmp_path / "train"), split)
+    assert caplog.text.count(f"{line}use --dataset={tmp_path}\n") == 1
+    monkeypatch.chdir(tmp_path / "train")
+    data.load(".")
+    assert caplog.text.count(line) == 2
 
 
 def test_labels_are_those_of_tfds_image_folder(tmp_path):
@@ -529,6 +637,11 @@ X = np.zeros((4, 8, 8, 3), np.uint8)
         ({"x_train": X, "y_train": np.arange(3)}, True, r"labels as there are images, 4.*\(3,\)"),
         ({"x_train": X, "y_train": np.zeros(4)}, True, "integers.*float64"),
         ({"x_train": X, "y_train": np.arange(4) - 1}, True, "least value -1"),
+        (
+            {"x_train": X, "y_train": np.arange(4), "y_test": np.array([10**9])},
+            True,
+            r"a.npz: expected y_test of labels below 100,000. Received: 1000000000",
+        ),
         (
             {"x_train": X, "y_train": np.arange(4), "class_names": np.array(["a"])},
             True,
@@ -655,4 +768,4 @@ def test_real_photographs():
     images = np.stack([e["image"] for e in elements(source, crop=96, stop=40)])
     assert 0.2 < images.mean() < 0.7
     assert images.std() > 0.15
-    assert source._bad == set()
+    assert source.undecodable.bad == set()

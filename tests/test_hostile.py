@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import tiny_encoder
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sslzoo import data, export
 from sslzoo.data import arrays, decode
@@ -58,6 +58,13 @@ def gif(width, height):
     return picture("GIF")[:6] + struct.pack("<HH", width, height) + picture("GIF")[10:]
 
 
+def many_scans(count, **options):
+    """A small progressive JPEG whose last scan is there `count` times more."""
+    file = picture("JPEG", progressive=True, **options)
+    last = file[file.rindex(b"\xff\xda") : -2]
+    return file[:-2] + count * last + b"\xff\xd9"
+
+
 BAD = {  # what it is: (file, what the error says)
     "empty": (b"", None),
     "words": (b"words", None),
@@ -65,12 +72,17 @@ BAD = {  # what it is: (file, what the error says)
     "cut png": (png(40, 30)[:-30], None),
     "cut jpeg": (picture("JPEG")[:-300], None),
     "wrong magic": (b"\xff\xd8\xff" + png(40, 30)[3:], None),
+    "jpeg without its end": (picture("JPEG")[:-2], None),
+    "png without its end": (png(40, 30)[:-12], None),
+    "too many scans": (many_scans(23), r"at most 32 scans\. Received:.*33"),
+    "many scans": (many_scans(100_000), "at most 32 scans"),
     "png header": (png(50_000, 50_000), TOO_LARGE),
     "png bomb": (png(13_000, 13_000), TOO_LARGE),
     "jpeg header": (jpeg(50_000, 50_000), TOO_LARGE),
 }
-# The cropping JPEG decoder of the sources fills with grey what is missing.
-BAD_DATA = {what: case for what, case in BAD.items() if what != "cut jpeg"} | {
+# The cropping JPEG decoder of the sources fills with grey what is missing, and a run is no server.
+LENIENT = {"cut jpeg", "jpeg without its end", "too many scans", "many scans"}
+BAD_DATA = {what: case for what, case in BAD.items() if what not in LENIENT} | {
     "gif": (gif(50_000, 50_000), TOO_LARGE),
     "bmp": (bmp(50_000, 50_000), TOO_LARGE),
     "bmp from the top": (bmp(50_000, -50_000), TOO_LARGE),
@@ -99,6 +111,75 @@ def test_a_request_fails_and_the_next_is_answered(served, what):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         served.embed_bytes(tf.constant([good, file, good]))
     np.testing.assert_array_equal(served.embed_bytes(tf.constant([good]))["embedding"], before)
+
+
+def test_scans_that_are_none(served):
+    """Thumbnails, profiles and videos in a file may hold the bytes that begin a scan."""
+    exif = Image.Exif()
+    exif[0x010E] = "\xff\xda" * 50
+    chance = b"\xff\xda" * 900
+    for file in (
+        many_scans(22),
+        picture("JPEG", exif=exif, comment=chance),
+        picture("JPEG", exif=b"Exif\0\0" + picture("JPEG")),  # with an end mark of its own
+        picture("JPEG") + chance,
+        png(30, 40) + b"trailing",
+    ):
+        assert served.embed_bytes(tf.constant([file]))["embedding"].shape == (1, 8)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 32 scans"):
+        served.embed_bytes(tf.constant([picture("JPEG") + 2 * chance]))
+
+
+def test_a_request_has_so_many_files_of_so_many_bytes(served):
+    good = picture("PNG")
+    files = tf.fill([request_images.MAX_FILES + 1], good)
+    for wrong in files, files[:0]:
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"must be 1 to 256 files\. Received"
+        ):
+            served.embed_bytes(wrong)
+    assert request_images.checked(files[1:]).shape == files[1:].shape
+    long = good + bytes(request_images.MAX_BYTES + 1 - len(good))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"of at most .* bytes.*Received"):
+        served.embed_bytes(tf.constant([good, long]))
+    request_images.checked(tf.constant([long[:-1]]))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_request_is_turned_as_its_camera_was(orientation):
+    image = np.random.default_rng(0).integers(0, 256, (2, 3, 3), np.uint8).repeat(16, 0)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(image.repeat(16, 1)).save(file, "JPEG", quality=95, exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(file))).astype(int)
+    got = request_images.decode(tf.constant(file.getvalue())).numpy()
+    assert got.shape == expected.shape
+    assert np.abs(got - expected).mean() < 1
+
+
+def test_a_file_cut_anywhere_is_refused(served):
+    """A JPEG has no checksum: changed bytes cannot be told, a lost end can."""
+    rng = np.random.default_rng(0)
+    pixels = tf.image.resize(rng.integers(0, 256, (5, 5, 3)), (60, 60)).numpy().astype(np.uint8)
+    for kind, options in ("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}):
+        Image.fromarray(pixels).save(good := io.BytesIO(), kind, **options)
+        for cut in rng.integers(1, len(good.getvalue()), 10):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                served.embed_bytes(tf.constant([good.getvalue()[:cut]]))
+
+
+@pytest.mark.parametrize("mode", ["1", "P"])
+def test_packed_bmp_pixels_are_refused(read, mode):
+    """TensorFlow's decoder would take indices of 1 or 4 bits, or runs of them, for colours."""
+    image = Image.new("RGB", (40, 30), (200, 100, 50)).convert(mode)
+    image.save(file := io.BytesIO(), "BMP")
+    file = bytearray(file.getvalue())
+    if mode == "P":
+        assert read(tf.constant(bytes(file))).shape == (16, 16, 3)
+        file[30] = 1  # run lengths
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must have 8, 24 or 32 bits a pixel"):
+        read(tf.constant(bytes(file)))
 
 
 @pytest.mark.parametrize("what", BAD_DATA)

@@ -1,11 +1,12 @@
-"""Where images come from: `load` a source, ask it for `examples`."""
+"""Where images come from: `load` a source (or pair two), ask it for `examples`."""
 
 import pathlib
 
+from sslzoo.data.paired import Paired
 from sslzoo.data.source import Source
 from sslzoo.errors import UserError
 
-__all__ = ["Source", "load"]
+__all__ = ["Paired", "Source", "load"]
 
 SPECS = "photos, a folder of images, a name.npz file, or tfds:NAME"
 

@@ -16,6 +16,7 @@ NOT_NPZ = (
     *(OSError, ValueError, EOFError, AttributeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error),
 )
+MAX_CLASSES = 100_000  # each has a name, and a column of a probe: a wrong label may ask for 10^9
 CHUNK_PIXELS = 2**19  # a chunk of float images stays at some 6 MB
 
 
@@ -136,6 +137,10 @@ def _labels(spec, split, arrays, size):
             raise UserError(
                 f"{spec}: expected {k} of integers 0, 1, ... Received: {v.dtype}"
                 + (f", least value {v.min()}" if np.issubdtype(v.dtype, np.integer) else "")
+            )
+        if v.size and v.max() >= MAX_CLASSES:
+            raise UserError(
+                f"{spec}: expected {k} of labels below {MAX_CLASSES:,}. Received: {v.max()}"
             )
     if len(y[key]) != size:
         raise UserError(

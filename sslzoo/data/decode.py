@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
-from sslzoo.images import headers
+from sslzoo.images import headers, orientation
 
+OPTIONS = {"channels": 3, "dct_method": "INTEGER_FAST"}
 JPEG_RATIOS = (1, 2, 4, 8)  # shrinkings that libjpeg does inside the inverse DCT, nearly for free
 
 
@@ -65,7 +66,7 @@ def fit(image, place, resize, crop):
 
 
 def decode(data, place, resize, crop):
-    """The bytes of a JPEG, PNG, GIF or BMP file, told apart by their content -> RGB.
+    """The bytes of a JPEG, PNG, GIF or BMP file, told apart by their content -> RGB, upright.
 
     Args:
         data: () string.
@@ -78,23 +79,34 @@ def decode(data, place, resize, crop):
     """
     image = tf.cond(
         tf.io.is_jpeg(data),
-        lambda: _jpeg(data, place, resize, crop),
+        lambda: _upright_jpeg(data, place, resize, crop),
         lambda: _not_jpeg(data, place, resize, crop),
     )
     image.set_shape([crop or None, crop or None, 3])
     return image
 
 
+def _upright_jpeg(data, place, resize, crop):
+    """What a camera held on its side is decoded whole, then turned: few files are."""
+    way_up = orientation.read(data)
+
+    def turned():
+        with tf.control_dependencies([_bounded(headers.jpeg(data), resize, crop)]):
+            image = tf.io.decode_jpeg(data, **OPTIONS)
+        return fit(orientation.upright(image, way_up), place, resize, crop)
+
+    return tf.cond(way_up == 1, lambda: _jpeg(data, place, resize, crop), turned)
+
+
 def _jpeg(data, place, resize, crop):
     """Decodes the blocks under the window only, and at 1/2, 1/4, 1/8 size if that is enough."""
-    options = {"channels": 3, "dct_method": "INTEGER_FAST"}
     shape = _bounded(headers.jpeg(data), resize, crop)
     if not resize:
         if not crop:
             with tf.control_dependencies([shape]):
-                return to_float(tf.io.decode_jpeg(data, **options))
+                return to_float(tf.io.decode_jpeg(data, **OPTIONS))
         window = tf.concat([offset(shape, crop, place), [crop, crop]], 0)
-        return to_float(tf.io.decode_and_crop_jpeg(data, window, **options))
+        return to_float(tf.io.decode_and_crop_jpeg(data, window, **OPTIONS))
 
     size = resized_shape(shape, resize)
     target = tf.constant([crop, crop]) if crop else size
@@ -111,7 +123,7 @@ def _jpeg(data, place, resize, crop):
         end = (corner + tf.cast(target, tf.float32)) / scale + reach
         high = tf.minimum(tf.cast(tf.math.ceil(end), tf.int32), source)
         window = tf.concat([low, high - low], 0)
-        part = tf.io.decode_and_crop_jpeg(data, window, ratio=ratio, **options)
+        part = tf.io.decode_and_crop_jpeg(data, window, ratio=ratio, **OPTIONS)
         translation = tf.cast(low, tf.float32) * scale - corner
         return resample(part[None], scale, translation, target)[0]
 
@@ -147,7 +159,8 @@ def _bounded(shape, resize, crop):
 
 def _bmp(data):
     """`decode_bmp` hands out the bytes as they are: palette indices, alpha."""
-    image = tf.io.decode_bmp(data)
+    with tf.control_dependencies([headers.check_bmp(data)]):
+        image = tf.io.decode_bmp(data)
 
     def palette():
         header = tf.io.decode_raw(tf.strings.substr(data, 14, 4), tf.int32)[0]

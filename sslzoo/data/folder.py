@@ -23,8 +23,9 @@ class Folder(Source):
     """JPEG, PNG, GIF (first frame) and BMP files, at any depth, in the order of their paths.
 
     Parts: a folder that has `train` and `val`, `validation` or `test` sub-folders is split so.
-    Of any other, the tenth of the files (rounded down, at least one) whose relative paths have the
-    smallest hashes is the test split, the rest is the train split.
+    Of any other (of `train`, where that is all there is), the tenth of the files (rounded down, at
+    least one) whose relative paths have the smallest hashes is the test split, the rest is the
+    train split.
 
     Labels: the sub-folder right below the folder, or below its part; sorted by name.
     """
@@ -33,11 +34,11 @@ class Folder(Source):
 
     def __init__(self, spec, split, resize, labels):
         super().__init__(spec, split, resize)
-        root = pathlib.Path(spec).expanduser()
-        parts = _parts(root)
+        root, parts = _parts(pathlib.Path(spec).expanduser())
         top = parts.get(split, root)
         paths = list_images(top)
-        if split not in parts:
+        if not parts:
+            _tell_held_out(root, split)
             paths = held_out(paths, split)
         if not paths:
             raise UserError(
@@ -85,7 +86,7 @@ def list_images(top):
     """Sorted relative posix paths of the images below `top`; other files are counted and named."""
     paths, others, seen = [], collections.Counter(), set()
     for folder, folders, files in os.walk(top, followlinks=True):
-        real = os.path.realpath(folder)
+        real, below = os.path.realpath(folder), os.path.relpath(folder, top) + os.sep
         folders[:] = [] if real in seen else [name for name in folders if name[0] != "."]
         if real in seen:  # a link back up: an endless folder otherwise
             continue
@@ -94,11 +95,12 @@ def list_images(top):
             extension = os.path.splitext(name)[1].lower()
             if name[0] == ".":
                 continue
-            if extension in EXTENSIONS:
-                path = os.path.relpath(os.path.join(folder, name), top)
-                paths.append(path.replace(os.sep, "/"))
-            else:
+            if extension not in EXTENSIONS:
                 others[extension or "no extension"] += 1
+            elif not os.path.isfile(os.path.join(folder, name)):
+                others["no regular files"] += 1  # reading a pipe waits for ever
+            else:
+                paths.append((below + name).replace(os.sep, "/").removeprefix("./"))
     if others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
         logging.info("%s: %d files are no images and left out: %s", top, others.total(), kinds)
@@ -117,13 +119,29 @@ def _folders(folder):
 
 
 def _parts(root):
-    """{"train": path, "test": path} if `root` is split into sub-folders, else what there is."""
+    """(where the images are, {"train": path, "test": path} if sub-folders split them or {})."""
     folders = _folders(root)
-    test = next((name for name in TEST_PARTS if name in folders), None)
+    test = _test_part(root)
+    if "train" in folders and test:
+        return root, {"train": root / "train", "test": root / test}
     # A class may well be called "train": with other classes beside it, it is no part.
-    if "train" not in folders or not (test or set(folders) == {"train"}):
-        return {}
-    return {"train": root / "train", **({"test": root / test} if test else {})}
+    return (root / "train" if folders == ["train"] else root), {}
+
+
+def _test_part(root):
+    return next((name for name in TEST_PARTS if (root / name).is_dir()), None)
+
+
+def _tell_held_out(root, split):
+    """The probe of a folder that is itself a part would test on images of that part."""
+    root = root.absolute()
+    parent = root.parent
+    test = _test_part(parent) if root.name == "train" else None
+    if split == "train" and test:
+        logging.warning(
+            "holding out a tenth of %s for the probe; the parent folder has %s/: use --dataset=%s",
+            *(root, test, parent),
+        )
 
 
 def _labels(spec, paths, class_names):

@@ -1,13 +1,16 @@
 """The files of a request -> images, inside the exported graph.
 
 A bad file raises and costs its request. An image is refused by its header, and `PARALLEL` are
-decoded at a time, so memory is bounded whatever the files are.
+decoded at a time, so memory is bounded whatever the files are. A file that was cut is refused too;
+but a JPEG has no checksum, and one with changed bytes inside may decode to another image.
 """
 
 import tensorflow as tf
 
-from sslzoo.images import headers
+from sslzoo.images import headers, orientation
 
+MAX_FILES = 256  # of one request: 0.2 MB each for a small network at 64 pixels, several for a large
+MAX_BYTES = 2**25  # of one file: one that is noise from end to end decodes in 0.4 s
 PARALLEL = 4  # images of one request that are decoded at the same time
 
 
@@ -23,25 +26,38 @@ def squares(image_bytes, size):
 
 
 def checked(image_bytes):
-    """The files (N,) themselves, after a look at their first bytes."""
+    """The files (N,) themselves, after a look at their number, lengths and first bytes."""
+    count, length = tf.size(image_bytes), tf.reduce_max(tf.strings.length(image_bytes))
     jpeg = tf.strings.substr(image_bytes, 0, 3) == b"\xff\xd8\xff"
     png = tf.strings.substr(image_bytes, 0, 8) == b"\x89PNG\r\n\x1a\n"
     bad = tf.where(~(jpeg | png))[:, 0]
     message = "image_bytes must be JPEG or PNG files. Received something else at index:"
-    check = tf.debugging.Assert(tf.size(bad) == 0, [message, bad])
-    with tf.control_dependencies([check]):
+    many = f"image_bytes must be 1 to {MAX_FILES} files. Received:"
+    long = f"image_bytes must be files of at most {MAX_BYTES} bytes. Received one of:"
+    checks = [
+        tf.debugging.Assert((count > 0) & (count <= MAX_FILES), [many, count]),
+        tf.debugging.Assert(length <= MAX_BYTES, [long, length]),
+        tf.debugging.Assert(tf.size(bad) == 0, [message, bad]),
+    ]
+    with tf.control_dependencies(checks):
         return tf.identity(image_bytes)
 
 
 def decode(contents, limit=headers.MAX_PIXELS):
-    """One JPEG or PNG file () string of at most `limit` pixels -> (H, W, 3) uint8."""
-    shape = tf.cond(
-        tf.io.is_jpeg(contents), lambda: headers.jpeg(contents), lambda: headers.png(contents)
+    """One JPEG or PNG file () string of at most `limit` pixels -> (H, W, 3) uint8, upright."""
+
+    def jpeg():
+        with tf.control_dependencies([headers.check_scans(contents)]):
+            return headers.jpeg(contents), orientation.read(contents)
+
+    shape, way_up = tf.cond(
+        tf.io.is_jpeg(contents), jpeg, lambda: (headers.png(contents), tf.constant(1))
     )
     with tf.control_dependencies([headers.check(shape, limit)]):
         contents = tf.identity(contents)
     # The JPEG op reads PNG too, and decodes alike on every machine when told the DCT.
-    return tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
+    image = tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
+    return orientation.upright(image, way_up)
 
 
 def square(images, size):
