@@ -19,7 +19,7 @@ from sslzoo.commands.classify import Classify
 from sslzoo.errors import UserError
 from sslzoo.pictures import confusion
 
-module = importlib.import_module("sslzoo.probes.head")
+module = importlib.import_module("sslzoo.probes.classifier")
 COLOURS = ("red", "green", "blue")
 
 

@@ -133,11 +133,8 @@ def test_scans_that_are_none(served):
 def test_a_request_has_so_many_files_of_so_many_bytes(served):
     good = picture("PNG")
     files = tf.fill([request_images.MAX_FILES + 1], good)
-    for wrong in files, files[:0]:
-        with pytest.raises(
-            tf.errors.InvalidArgumentError, match=r"must be 1 to 256 files\. Received"
-        ):
-            served.embed_bytes(wrong)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"at most 256 files\. Received"):
+        served.embed_bytes(files)
     assert request_images.checked(files[1:]).shape == files[1:].shape
     long = good + bytes(request_images.MAX_BYTES + 1 - len(good))
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"of at most .* bytes.*Received"):

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sslzoo import probes
 from sslzoo.errors import UserError
 
-module = importlib.import_module("sslzoo.probes.linear")
+module = importlib.import_module("sslzoo.probes.linear_probe")
 
 
 def tiny_encoder(seed=None):

@@ -32,10 +32,10 @@ def checked(image_bytes):
     png = tf.strings.substr(image_bytes, 0, 8) == b"\x89PNG\r\n\x1a\n"
     bad = tf.where(~(jpeg | png))[:, 0]
     message = "image_bytes must be JPEG or PNG files. Received something else at index:"
-    many = f"image_bytes must be 1 to {MAX_FILES} files. Received:"
+    many = f"image_bytes must be at most {MAX_FILES} files. Received:"
     long = f"image_bytes must be files of at most {MAX_BYTES} bytes. Received one of:"
     checks = [
-        tf.debugging.Assert((count > 0) & (count <= MAX_FILES), [many, count]),
+        tf.debugging.Assert(count <= MAX_FILES, [many, count]),
         tf.debugging.Assert(length <= MAX_BYTES, [long, length]),
         tf.debugging.Assert(tf.size(bad) == 0, [message, bad]),
     ]
