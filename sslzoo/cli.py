@@ -200,11 +200,15 @@ class Flag:
 
 
 def flags_of(main, given=None):
-    """The flags of a recipe or command, each name once: a parameter's own goes before a part's.
+    """The flags of a recipe or command: its own, and those of what its parameters stand for.
 
     Args:
         main: the function.
         given: values for its parameters; default: those of its signature.
+
+    Raises:
+        TypeError: two parameters stand for a flag of one name, or a setting has a type that no flag
+            can have. A parameter of the same name makes either good.
     """
     own, parts = _flags(main, given), []
     for flag in own:
@@ -216,12 +220,13 @@ def flags_of(main, given=None):
         elif isinstance(flag.default, functools.partial):
             parts.append(_flags(flag.default.func, flag.default.keywords, flag.parameter))
     plain = [flag for flag in own if _typed_as_flag(flag.kind)]
-    taken, found = {flag.name for flag in plain}, []
-    for flag in [flag for part in parts for flag in part if _typed_as_flag(flag.kind)]:
-        if flag.name not in taken:
-            taken.add(flag.name)
-            found.append(flag)
-    return found + plain
+    taken, found = {flag.name for flag in plain}, {}
+    for flag in [flag for part in parts for flag in part if flag.name not in taken]:
+        if flag.name in found or not _typed_as_flag(flag.kind):
+            why = "is there twice" if flag.name in found else f"cannot be of {flag.kind}"
+            raise TypeError(f"{main.__module__}: the flag --{flag.name} {why}")
+        found[flag.name] = flag
+    return [*found.values(), *plain]
 
 
 def _flags(documented, values=None, parameter=None):

@@ -209,10 +209,10 @@ def test_flips_are_a_matter_of_the_flag(data, flip, expected, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"top_k": 0}, "--top_k: expected more than 0. Received: 0"),
+        ({"top_k": 0}, "--top_k: expected 1 to .*Received: 0"),
         ({"stage": "stage9"}, "--stage: expected one of stage1, stage2. Received: stage9"),
-        ({"encoder": "wolf"}, "No such encoder.*Received: 'wolf'"),
-        ({"encoder": "../lion"}, "one folder name.*Received: '../lion'"),
+        ({"encoder": "wolf"}, "--encoder: expected a name in the zoo.*Received: 'wolf'"),
+        ({"encoder": "../lion"}, "--encoder: expected a name in the zoo.*Received: '../lion'"),
         ({"dataset": "/not/there"}, "--dataset"),
         ({"encoder": ""}, "--encoder: expected a name.*Received: ''"),
         ({"workdir": "/dev/null"}, "--workdir: expected a folder.*Received: /dev/null"),

@@ -179,13 +179,10 @@ class Puzzle:
             tiles.
         rule: how.
         prior: cannot be typed.
-        sizes: several.
     """
 
-    def __init__(
-        self, encoder, tiles=9, rule: Literal["near", "far"] = "near", prior=None, sizes=(1, 2)
-    ):
-        self.settings = (encoder, tiles, rule, prior, sizes)
+    def __init__(self, encoder, tiles=9, rule: Literal["near", "far"] = "near", prior=None):
+        self.settings = (encoder, tiles, rule, prior)
 
 
 def puzzled(run=Run(workdir="runs/x"), puzzle=partial(Puzzle, tiles=4), prior="", seed=5):
@@ -215,11 +212,30 @@ def test_a_class_gives_its_defaults_types_choices_and_help():
 def test_the_command_line_fills_the_class_and_leaves_the_rest_to_the_recipe():
     line = ["x", "--rule=far", "--tiles=3", "--epochs=2", "--prior=p.npy"]
     given = cli.parse(puzzled, line)
-    assert given["puzzle"]("E").settings == ("E", 3, "far", None, (1, 2))
+    assert given["puzzle"]("E").settings == ("E", 3, "far", None)
     assert (given["run"].epochs, given["prior"], given["seed"]) == (2, "p.npy", 5)
     assert puzzled.__defaults__[1].keywords == {"tiles": 4}, "the recipe's own numbers stay"
     with pytest.raises(UserError, match=r"<near\|far>"):
         cli.parse(puzzled, ["x", "--rule=wide"])
+
+
+def test_a_setting_that_would_be_lost_is_an_error_of_the_recipe():
+    def untyped(puzzle=partial(Puzzle)):
+        """`prior` has no type."""
+
+    class Epochs:
+        """Has a setting that a run has."""
+
+        def __init__(self, epochs=3):
+            pass
+
+    def clash(run=Run(workdir="runs/x"), puzzle=partial(Epochs)):
+        """`epochs` of which?"""
+
+    with pytest.raises(TypeError, match=r"--prior cannot be of <class 'NoneType'>"):
+        cli.flags_of(untyped)
+    with pytest.raises(TypeError, match="--epochs is there twice"):
+        cli.flags_of(clash)
 
 
 def test_flags_txt_holds_what_a_python_caller_chose(tmp_path):

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -324,3 +325,24 @@ def test_what_gives_no_images_is_no_generator(encoder, tmp_path):
     with pytest.raises(UserError, match="Received"):
         export.save_image_model(encoder, tmp_path / "painter")
     assert not (tmp_path / "painter").exists()
+
+
+def test_what_a_killed_publisher_left_is_removed(encoder, tmp_path):
+    zoo_folder = tmp_path / "animal"
+    first = export.save(encoder, zoo_folder)
+    (zoo_folder / ".tmp-killed").mkdir()
+    (zoo_folder / ".tmp-killed" / "half").write_text("written")
+    shutil.copytree(first, zoo_folder / "2")  # renamed, and killed before the card
+    assert pathlib.Path(export.save(encoder, zoo_folder)).name == "3"
+    assert export.versions(zoo_folder) == [1, 3], "what no card ever named is gone"
+    assert not [*zoo_folder.glob(".tmp-*")]
+    assert zoo.card("animal", tmp_path)["version"] == 3
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_images_that_are_no_numbers_are_refused_in_the_graph(served, wrong):
+    images = np.full((2, 8, 8, 3), 0.5, np.float32)
+    images[1, 2, 3, 0] = wrong
+    for name in ("embed", "features"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="images must be finite numbers"):
+            served.signatures[name](images=tf.constant(images))

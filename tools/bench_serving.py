@@ -11,6 +11,7 @@ A row that ends in "bare" has none of the settings that `import sslzoo` makes in
 what a server gets that is told nothing.
 """
 
+import importlib.util
 import multiprocessing
 import os
 import pathlib
@@ -28,6 +29,7 @@ flags.DEFINE_integer("batch", 32, "images in a request")
 flags.DEFINE_integer("rounds", 20, "requests to each row")
 flags.DEFINE_integer("threads", 0, "of each row; 0 leaves it to the library")
 
+NEEDED = ("torch", "onnx", "onnxruntime")
 OURS = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPU_ALLOCATOR_USE_BFC": "true"}
 
 
@@ -198,6 +200,8 @@ def seconds(folder, images):
 
 def main(_):
     """Prints the table."""
+    if missing := [name for name in NEEDED if not importlib.util.find_spec(name)]:
+        raise app.UsageError(f"needs {', '.join(missing)}: pip install -e '.[bench]'")
     for name in OURS:
         os.environ.pop(name, None)
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import data, encoders, export, pictures, probes, zoo
+from sslzoo import data, encoders, export, pictures, probes, settings, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.pictures import confusion
 from sslzoo.settings import Count, Pad, Positive, Seed
@@ -105,6 +105,7 @@ class Classify:
 
     def _check(self):
         """Looks at everything that can be wrong, before the long work."""
+        settings.check(type(self).__init__, vars(self))
         if not self.encoder:
             names = ", ".join(entry.name for entry in zoo.list()) or "none yet"
             raise UserError(

@@ -3,15 +3,8 @@
 from sslzoo.export.allowed_ops import keep_allowed
 from sslzoo.export.loaded import Export
 from sslzoo.export.private_copy import private_copy
-from sslzoo.export.saved_model import (
-    ENCODER,
-    check,
-    digest,
-    save,
-    save_image_model,
-    sha256,
-    versions,
-)
+from sslzoo.export.publishing import ENCODER, digest, sha256, versions
+from sslzoo.export.saved_model import check, save, save_image_model
 from sslzoo.export.shipped import SHIPPED
 
 __all__ = [

@@ -39,6 +39,7 @@ NUMBERS = """
     Atan2 Sinh Cosh Tanh Erf Erfc Floor Ceil Round Rint Maximum Minimum ClipByValue IsFinite IsNan
     IsInf Equal NotEqual Less LessEqual Greater GreaterEqual LogicalAnd LogicalOr LogicalNot All Any
     Max Min Mean Prod Sum Cumsum Cumprod L2Loss EuclideanNorm SegmentSum UnsortedSegmentSum
+    CheckNumerics DenseBincount
 """
 NETWORKS = """
     Conv2D Conv2DBackpropInput DepthwiseConv2dNative BiasAdd MatMul BatchMatMulV2 BatchMatMulV3
@@ -50,7 +51,9 @@ IMAGES = """
     ScaleAndTranslate ResizeBilinear ResizeBicubic ResizeNearestNeighbor ResizeArea CropAndResize
     RGBToHSV HSVToRGB AdjustContrastv2 ExtractImagePatches
 """
-STRINGS = "AsString StaticRegexFullMatch StringJoin StringLength StringFormat Substr"
+STRINGS = """
+    AsString StaticRegexFullMatch StringJoin StringLength StringFormat StringSplitV2 Substr
+"""
 ALLOWED = {*" ".join([CALLS, VALUES, SHAPES, LISTS, NUMBERS, NETWORKS, IMAGES, STRINGS]).split()}
 
 

@@ -1,36 +1,14 @@
-"""An encoder becomes files that a server can poll: SavedModel, `encoder.keras`, card.
-
-    path/card.json              what made it; names one version and the SHA-256 of its files
-    path/encoder.keras          symbolic link to the newest version's own (encoders only)
-    path/3/                     a SavedModel, TensorFlow Serving's layout
-    path/3/assets.extra/encoder.keras, tf_serving_warmup_requests
-
-A version is built in `path/.tmp-*`, which no server looks at, and published in three steps, each
-atomic: rename the version folder, replace the link, replace the card. The card comes last and a
-version is never changed afterwards, so whoever reads the card first (`sslzoo.zoo`) sees the old
-version whole or the new version whole, wherever a crash falls. A crash between the steps leaves
-a complete version that servers may already serve and that the next card replaces.
-"""
-
-import datetime
-import hashlib
-import json
-import os
-import pathlib
-import shutil
-import tempfile
+"""An encoder, or a model of images to images, as a SavedModel with its functions."""
 
 import keras
 import tensorflow as tf
 
-import sslzoo
 from sslzoo import encoders
 from sslzoo.errors import UserError
-from sslzoo.export import folding, request_images, warmup
+from sslzoo.export import folding, publishing, request_images
 from sslzoo.export import formats as other_formats
 
 GENERATED_PIXELS = 2**21  # of an image to `generate_bytes`: the network's maps have its size
-ENCODER = "assets.extra/encoder.keras"  # Serving and tf.saved_model ignore what lies there
 
 
 def save(encoder, path, *, card=None, image_size=96, classify=None, formats=()):
@@ -50,7 +28,7 @@ def save(encoder, path, *, card=None, image_size=96, classify=None, formats=()):
         _write_version(encoder, folder, image_size, classify)
         other_formats.write(encoder, folder, formats)
 
-    return publish(path, write, card, facts)
+    return publishing.publish(path, write, card, facts)
 
 
 def save_image_model(model, path, *, card=None):
@@ -66,49 +44,7 @@ def save_image_model(model, path, *, card=None):
             f"Received: {model.input_shape} to {model.output_shape}"
         )
     facts = {"kind": "image_model", "parameters": model.count_params()}
-    return publish(path, lambda folder: _write_image_model(model, folder), card, facts)
-
-
-def publish(path, write, card, facts):
-    """Make what `write(folder)` leaves in a folder the next version under `path`; return that."""
-    card = json.loads(json.dumps(card or {}, default=_plain))  # a bad card fails before the work
-    path = pathlib.Path(path)
-    path.mkdir(parents=True, exist_ok=True)
-    staging = pathlib.Path(tempfile.mkdtemp(prefix=".tmp-", dir=path))
-    try:
-        # mkdtemp is private to this user; the folder inside has the permissions a server needs.
-        built = staging / "version"
-        write(built)
-        warmup.write(built, path.resolve().name, facts.get("image_size", 96))
-        version = 1 + max(versions(path), default=0)
-        card |= {**facts, **_file_facts(built, version)}
-        (staging / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-        has_encoder = (built / ENCODER).exists()
-        os.rename(built, path / str(version))
-        if has_encoder:
-            (staging / "encoder.keras").symlink_to(f"{version}/{ENCODER}")
-            os.replace(staging / "encoder.keras", path / "encoder.keras")
-        os.replace(staging / "card.json", path / "card.json")
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return str(path / str(version))
-
-
-def versions(path):
-    """Version numbers published under `path`, ascending."""
-    return sorted(int(p.name) for p in pathlib.Path(path).iterdir() if p.name.isdecimal())
-
-
-def sha256(folder):
-    """SHA-256 of every file under `folder`: {path relative to it: hex digest}."""
-    folder = pathlib.Path(folder)
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {file.relative_to(folder).as_posix(): digest(file) for file in files}
-
-
-def digest(file):
-    """SHA-256 of one file, as hex."""
-    return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest()
+    return publishing.publish(path, lambda folder: _write_image_model(model, folder), card, facts)
 
 
 def check(encoder, image_size):
@@ -133,11 +69,11 @@ def check(encoder, image_size):
 
 
 def _write_version(encoder, folder, image_size, classify):
-    (folder / ENCODER).parent.mkdir(parents=True)
-    encoder.save(folder / ENCODER)
+    (folder / publishing.ENCODER).parent.mkdir(parents=True)
+    encoder.save(folder / publishing.ENCODER)
     # What is exported is what the file holds: the file is proven to load, and an encoder born
     # under a distribution strategy turns into one with plain variables.
-    loaded = keras.saving.load_model(folder / ENCODER, compile=False, safe_mode=True)
+    loaded = keras.saving.load_model(folder / publishing.ENCODER, compile=False, safe_mode=True)
     stages = {name: loaded.get_layer(name).output for name in encoders.stages(loaded)}
     network = folding.frozen(keras.Model(loaded.input, {**stages, "output": loaded.output}))
 
@@ -208,20 +144,3 @@ def _encoder_facts(encoder, image_size):
         "parameters": encoder.count_params(),
         "image_size": image_size,
     }
-
-
-def _file_facts(built, version):
-    """What the card says of the files themselves."""
-    return {
-        "version": version,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "sslzoo_version": sslzoo.__version__,
-        "keras_version": keras.__version__,
-        "tensorflow_version": tf.__version__,
-        "files": {f"{version}/{name}": digest for name, digest in sha256(built).items()},
-    }
-
-
-def _plain(value):
-    """NumPy numbers and arrays, paths: what JSON does not know and a card may hold."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -82,7 +82,9 @@ class TwoPlayer(Pretext):
         if self.gan == "lsgan":
             square = [tf.reduce_mean(tf.square(d)) / 2 for d in (real - 1, fake, fake - 1)]
             return square[0] + square[1], square[2]
-        return tf.reduce_mean(fake) - tf.reduce_mean(real), -tf.reduce_mean(fake)
+        if self.gan in ("wgan", "wgan-gp"):
+            return tf.reduce_mean(fake) - tf.reduce_mean(real), -tf.reduce_mean(fake)
+        raise NotImplementedError(self.gan)
 
     def penalty(self, real, fake, way):
         """How far D's slope is from 1 between real and fake examples, at `way` (B,) in [0, 1].

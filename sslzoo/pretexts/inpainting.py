@@ -21,6 +21,8 @@ from sslzoo.settings import Count, Fraction, OptionalWidth, Pad, Pixels, Width
 
 FILL = (0.485, 0.456, 0.406)  # about the mean of photographs, which encoders turn into 0
 
+MASKS = {"blocks": masks.random_blocks, "region": masks.random_region}  # of the whole image
+
 
 @keras.saving.register_keras_serializable("sslzoo")
 class Inpainting(TwoPlayer):
@@ -109,8 +111,7 @@ class Inpainting(TwoPlayer):
             after = self.crop - inner - margin
             hole = tf.pad(tf.ones((inner, inner), tf.bool), [[margin, after], [margin, after]])
             return hole, tf.pad(tf.ones((inner, inner)), [[band, band]] * 2, constant_values=10.0)
-        mask = masks.random_blocks if self.mask == "blocks" else masks.random_region
-        hole = mask(self.crop, seed)
+        hole = MASKS[self.mask](self.crop, seed)
         return hole, tf.cast(hole, tf.float32)
 
     def window(self, image):
