@@ -44,5 +44,5 @@ def clusters(path, pretext, read, seed=0):
 def _write(path, read, indices, crop):
     """The middles of the images of `indices` (rows, columns) as a PNG."""
     middles = [tf.image.resize_with_crop_or_pad(read(i), crop, crop) for i in indices.flat]
-    pictures = [pictures.enlarge(pictures.to_uint8(picture), 64) for picture in middles]
-    pictures.save_png(path, pictures.mosaic(pictures, indices.shape[1]))
+    tiles = [pictures.enlarge(pictures.to_uint8(middle), 64) for middle in middles]
+    pictures.save_png(path, pictures.mosaic(tiles, indices.shape[1]))
