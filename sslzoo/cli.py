@@ -19,6 +19,8 @@ import sys
 import textwrap
 import traceback
 import typing
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags as absl_flags
 from absl import logging
@@ -27,7 +29,7 @@ from sslzoo import settings
 from sslzoo.errors import STOPPING, UserError, stop
 
 
-def recipe(main):
+def recipe(main: Callable[..., Any]) -> Callable[..., Any]:
     """Makes `main(run=Run(...), **settings)` a recipe: the same from Python and from the shell.
 
     On each call the run is told its name and the values of all flags, and started.
@@ -37,7 +39,7 @@ def recipe(main):
     defaults = {flag.name: _text(flag.default) for flag in flags_of(main)}
 
     @functools.wraps(main)
-    def started(*args, **kwargs):
+    def started(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         given = dict(bound.arguments)
@@ -50,7 +52,7 @@ def recipe(main):
     return started
 
 
-def run(main, argv=None):
+def run(main: Callable[..., Any], argv: list[str] | None = None) -> typing.NoReturn:
     """Parses the command line, calls the recipe, and exits.
 
     The code is 0; 2 for bad input; 128 + its number for a signal, 130 for Ctrl-C.
@@ -58,12 +60,12 @@ def run(main, argv=None):
     sys.exit(_guarded(functools.partial(call, main), argv or sys.argv))
 
 
-def console():
+def console() -> typing.NoReturn:
     """The `sslzoo` command: a file of `sslzoo/commands/` for each word, their flags behind it."""
     sys.exit(_guarded(_command, sys.argv))
 
 
-def call(main, argv):
+def call(main: Callable[..., Any], argv: list[str]) -> None:
     """Calls `main` with what the command line says; `*words` are given as they are."""
     if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(main).parameters.values()):
         main(*argv[1:])
@@ -73,7 +75,7 @@ def call(main, argv):
     main(**given)
 
 
-def check(main, given):
+def check(main: Callable[..., Any], given: dict[str, Any]) -> None:
     """Raises a `UserError` where an argument of `main`, or a flag in it, is out of its range."""
     settings.check(main, given)
     for value in given.values():
@@ -83,7 +85,7 @@ def check(main, given):
             settings.check(_constructor(value.func), value.keywords)
 
 
-def parse(main, argv):
+def parse(main: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
     """Command line -> keyword arguments of `main`; `--help` prints the help and exits."""
     flags = flags_of(main)
     values = absl_flags.FlagValues()
@@ -99,7 +101,7 @@ def parse(main, argv):
         raise UserError(f"{error}. --help lists the flags") from None
     if extra:
         raise UserError(f"expected flags, --name=value. Received: {' '.join(extra)}")
-    arguments = {}
+    arguments: dict[str, dict[str, Any]] = {}
     for flag in flags:
         value = _typed(flag.kind, values[flag.name].value)
         arguments.setdefault(flag.parameter, {})[flag.name] = value
@@ -107,7 +109,7 @@ def parse(main, argv):
     return {name: _filled(defaults[name], name, given) for name, given in arguments.items()}
 
 
-def modules(package):
+def modules(package: str) -> list[str]:
     """The names of the modules of `sslzoo.<package>`, without importing them."""
     folder = os.path.join(os.path.dirname(__file__), package)
     return [module.name for module in pkgutil.iter_modules([folder])]
@@ -116,7 +118,7 @@ def modules(package):
 # === Running ===
 
 
-def _guarded(function, argv):
+def _guarded(function: Callable[..., Any], argv: list[str]) -> int:
     """Runs a command with errors as a person wants them; returns the exit code."""
     _listen(stop)
     try:
@@ -134,20 +136,20 @@ def _guarded(function, argv):
     return 0
 
 
-def _listen(handler):
+def _listen(handler: Any) -> None:
     """Sets the handler of what stops a command. One that is ignored stays so: nohup's SIGHUP."""
     for signum in STOPPING:
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, handler)
 
 
-def _quit(signum, frame):
+def _quit(signum: int, frame: Any) -> None:
     """A signal handler for a process that has nothing to lose yet."""
     os.write(2, b"\ninterrupted\n")
     os._exit(128 + signum)
 
 
-def _show_our_log():
+def _show_our_log() -> None:
     """Our log lines on the terminal, plain; of TensorFlow's and Keras' only the errors."""
     ours = os.path.dirname(__file__)
     absl_flags.FLAGS(sys.argv[:1])  # or absl warns that it logs before flags are parsed
@@ -159,7 +161,7 @@ def _show_our_log():
     std_logging.getLogger("tensorflow").setLevel("ERROR")
 
 
-def _command(argv):
+def _command(argv: list[str]) -> None:
     word = argv[1] if argv[1:] else "help"
     if word in ("help", "--help", "-h"):
         sys.stdout.write(_usage())
@@ -172,14 +174,14 @@ def _command(argv):
     call(importlib.import_module(f"sslzoo.commands.{name}").main, argv[1:])
 
 
-def _usage():
+def _usage() -> str:
     """What `sslzoo` can do, read off the commands' files, none of which is imported."""
     lines = ["The classic self-supervised pretext tasks of computer vision.", ""]
     for name in modules("commands"):
         path = os.path.join(os.path.dirname(__file__), "commands", f"{name}.py")
         with open(path, encoding="utf-8") as file:
-            about = ast.get_docstring(ast.parse(file.read())).splitlines()[0]
-        lines.append(f"sslzoo {name.replace('_', '-'):<18} {about}")
+            about = ast.get_docstring(ast.parse(file.read())) or ""
+        lines.append(f"sslzoo {name.replace('_', '-'):<18} {about.partition(chr(10))[0]}")
     lines += ["", "Each lists its flags with --help. The recipes that `sslzoo train` knows:"]
     return "\n".join(lines) + "\n" + textwrap.fill(", ".join(modules("recipes")), 90) + "\n"
 
@@ -192,14 +194,14 @@ class Flag:
     """One flag: name, type, default and help, and the parameter of `main` it belongs to."""
 
     name: str
-    kind: type
+    kind: Any  # a type, a `Literal` or a tuple of a type
     allowed: settings.Range | None
-    default: typing.Any
+    default: Any
     about: str
     parameter: str
 
 
-def flags_of(main, given=None):
+def flags_of(main: Callable[..., Any], given: dict[str, Any] | None = None) -> list[Flag]:
     """The flags of a recipe or command: its own, and those of what its parameters stand for.
 
     Args:
@@ -229,7 +231,11 @@ def flags_of(main, given=None):
     return [*found.values(), *plain]
 
 
-def _flags(documented, values=None, parameter=None):
+def _flags(
+    documented: Callable[..., Any],
+    values: dict[str, Any] | None = None,
+    parameter: str | None = None,
+) -> list[Flag]:
     """A flag for each parameter that has a default, whose value may be another one in `values`."""
     text = _arguments(documented)
     constructor = _constructor(documented)
@@ -245,24 +251,24 @@ def _flags(documented, values=None, parameter=None):
     return found
 
 
-def _constructor(documented):
+def _constructor(documented: Callable[..., Any]) -> Callable[..., Any]:
     return documented.__init__ if inspect.isclass(documented) else documented
 
 
-def _typed_as_flag(kind):
+def _typed_as_flag(kind: Any) -> bool:
     return kind in (bool, int, float, str) or typing.get_origin(kind) in (typing.Literal, tuple)
 
 
-def _filled(default, name, given):
+def _filled(default: Any, name: str, given: dict[str, Any]) -> Any:
     """The value of a parameter from those of its flags."""
-    if dataclasses.is_dataclass(default):
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
         return dataclasses.replace(default, **given)
     if isinstance(default, functools.partial):
         return functools.partial(default.func, **{**default.keywords, **given})
     return given[name]
 
 
-def _arguments(documented):
+def _arguments(documented: Callable[..., Any]) -> dict[str, str]:
     """The `Args:` section of a docstring: name -> text."""
     doc = inspect.getdoc(documented) or ""
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", doc, re.M)
@@ -272,23 +278,24 @@ def _arguments(documented):
     return {name: " ".join(text.split()) for name, text in entries}
 
 
-def _define(values, flag):
+def _define(values: absl_flags.FlagValues, flag: Flag) -> None:
     if typing.get_origin(flag.kind) is typing.Literal:
         choices = typing.get_args(flag.kind)
         absl_flags.DEFINE_enum(flag.name, flag.default, choices, flag.about, flag_values=values)
         return
-    define = {
+    kinds: dict[Any, Callable[..., Any]] = {
         bool: absl_flags.DEFINE_boolean,
         int: absl_flags.DEFINE_integer,
         float: absl_flags.DEFINE_float,
         str: absl_flags.DEFINE_string,
-    }.get(flag.kind, absl_flags.DEFINE_list)
+    }
+    define = kinds.get(flag.kind, absl_flags.DEFINE_list)
     default = flag.default
     default = [str(value) for value in default] if define is absl_flags.DEFINE_list else default
     define(flag.name, default, flag.about, flag_values=values)
 
 
-def _typed(kind, value):
+def _typed(kind: Any, value: Any) -> Any:
     """absl's lists are of strings: the numbers they stand for."""
     if not isinstance(value, list):
         return value
@@ -298,12 +305,12 @@ def _typed(kind, value):
         raise UserError(f"expected numbers separated by commas. Received: {value}") from None
 
 
-def _text(value):
+def _text(value: Any) -> str:
     """A flag's value as it stands on a command line."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _help(main, flags):
+def _help(main: Callable[..., Any], flags: Sequence[Flag]) -> str:
     lines = [inspect.getdoc(inspect.getmodule(main)) or "", "", "Flags:"]
     for flag in flags:
         literal = typing.get_origin(flag.kind) is typing.Literal
@@ -316,7 +323,7 @@ def _help(main, flags):
     return "\n".join(lines) + "\n"
 
 
-def _is_the_program():
+def _is_the_program() -> bool:
     """Whether this process is `python -m sslzoo.recipes.NAME`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec is not None and spec.name.startswith("sslzoo.recipes.")

@@ -1,8 +1,11 @@
 """What ends a command early and is no bug: something the user can put right, or a signal."""
 
 import contextlib
+import pathlib
 import signal
 import tempfile
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -18,18 +21,18 @@ class UserError(ValueError):
 class Stopped(KeyboardInterrupt):
     """Ctrl-C, or the SIGTERM or SIGHUP of a scheduler; the exit code is 128 + `signum`."""
 
-    def __init__(self, signum):
+    def __init__(self, signum: int) -> None:
         super().__init__()
         self.signum = signum
 
 
-def stop(signum, frame):
+def stop(signum: int, frame: Any) -> NoReturn:
     """A signal handler: raises `Stopped`."""
     raise Stopped(signum)
 
 
 @contextlib.contextmanager
-def writing(path):
+def writing(path: pathlib.Path | str) -> Iterator[None]:
     """Whatever keeps the file `path` from being written, a full disk say, is a `UserError`."""
     try:
         yield
@@ -39,7 +42,7 @@ def writing(path):
         ) from None
 
 
-def writable_folder(path, flag="--workdir"):
+def writable_folder(path: pathlib.Path, flag: str = "--workdir") -> pathlib.Path:
     """Makes the folder `path` (`pathlib.Path`) and sees that a file can be written in it.
 
     Raises:

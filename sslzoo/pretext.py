@@ -1,8 +1,11 @@
 """The one abstraction: a pretext task is a functional Keras model that also makes its puzzles."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from sslzoo import settings
@@ -36,11 +39,11 @@ class Pretext(keras.Model):
     """
 
     crop = 0
-    chance_loss = None
+    chance_loss: float | None = None
     collective = False
     xla = False
 
-    def __new__(cls, *args, **kwargs):
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Pretext":
         """Keeps the arguments of `__init__`; Keras calls this without any, for its own ends."""
         pretext = super().__new__(cls, *args, **kwargs)
         bound = inspect.signature(cls.__init__).bind_partial(pretext, *args, **kwargs)
@@ -51,16 +54,16 @@ class Pretext(keras.Model):
         pretext.__dict__["_arguments"] = {k: _plain(v) for k, v in arguments.items()}
         return pretext
 
-    def __init__(self, encoder, inputs, outputs, **kwargs):
+    def __init__(self, encoder: keras.Model, inputs: Any, outputs: Any, **kwargs: Any) -> None:
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self.encoder = encoder
         for name, value in self._arguments.items():
             setattr(self, name, value)
-        self.scalars = {}
+        self.scalars: dict[str, keras.metrics.Mean] = {}
 
     # === The puzzle ===
 
-    def transform(self, example):
+    def transform(self, example: dict[str, tf.Tensor]) -> tuple[Any, ...]:
         """Makes the puzzle out of one image. Pure: all randomness comes from `example["seed"]`.
 
         Args:
@@ -72,11 +75,11 @@ class Pretext(keras.Model):
         """
         raise NotImplementedError
 
-    def picture(self, x, y, y_pred=None):
+    def picture(self, x: Any, y: Any, y_pred: Any = None) -> np.ndarray:
         """Draws one puzzle beside its solution and the network's answer: (H, W, 3) uint8."""
         raise NotImplementedError
 
-    def puzzles(self, examples, batch_size):
+    def puzzles(self, examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         """Turns a dataset of examples into batches of puzzles; the last partial one is dropped."""
         shape = examples.element_spec["image"].shape
         if self.crop and not shape[:2].is_compatible_with((self.crop, self.crop)):
@@ -90,31 +93,42 @@ class Pretext(keras.Model):
             .prefetch(tf.data.AUTOTUNE)
         )
 
-    def embed(self, pixels):
+    def embed(self, pixels: tf.Tensor) -> tf.Tensor:
         """Whole images (B, H, W, 3) in [0, 1] -> (B, C): the encoder's last maps, averaged."""
         return tf.reduce_mean(self.encoder(pixels, training=False), (1, 2))
 
     # === The loss ===
 
-    def content_loss(self, x, y, y_pred, sample_weight=None):
+    def content_loss(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: tf.Tensor | None = None
+    ) -> tf.Tensor | dict[str, tf.Tensor] | None:
         """What is minimised: the mean over one replica's part of the batch ().
 
         Or a dict of terms, whose sum is minimised. Those named in `log_scalars` are logged too.
         """
         return None
 
-    def log_scalars(self, *names):
+    def log_scalars(self, *names: str) -> None:
         """Has `log.csv` show the running means of these scalars: terms of the loss, say."""
         self.scalars = {**self.scalars, **{name: keras.metrics.Mean(name=name) for name in names}}
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: tf.Tensor | None = None,
+        training: bool = True,
+    ) -> tf.Tensor:
         """The loss (), divided by the number of replicas, as Keras' own losses are.
 
         So the sum over replicas of the gradients is the gradient of the global batch.
         """
         return self._loss_and_terms(x, y, y_pred, sample_weight, training)[0]
 
-    def _loss_and_terms(self, x, y, y_pred, sample_weight, training=True):
+    def _loss_and_terms(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: tf.Tensor | None, training: bool = True
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         content = self.content_loss(x, y, y_pred, sample_weight)
         if content is None:
             loss = super().compute_loss(x, y, y_pred, sample_weight, training=training)
@@ -126,13 +140,20 @@ class Pretext(keras.Model):
     # === Training ===
 
     @property
-    def parameter_groups(self):
+    def parameter_groups(self) -> dict[str, list[keras.Variable]]:
         """Variables by the name of the optimizer that moves them; the first one moves the rest."""
         return {}
 
     def compile(
-        self, optimizer, loss=None, *, metrics=None, optimizers=None, jit_compile=False, **kwargs
-    ):
+        self,
+        optimizer: keras.optimizers.Optimizer | str,
+        loss: Any = None,
+        *,
+        metrics: Any = None,
+        optimizers: dict[str, keras.optimizers.Optimizer | str] | None = None,
+        jit_compile: bool = False,
+        **kwargs: Any,
+    ) -> None:
         """`keras.Model.compile`, with more than one optimizer, and XLA inside each replica.
 
         Keras would put the whole distributed step into one XLA program, which fails with two
@@ -164,12 +185,12 @@ class Pretext(keras.Model):
             one.build(groups[name])
 
     @property
-    def ungrouped_variables(self):
+    def ungrouped_variables(self) -> list[keras.Variable]:
         """The weights that learn and are in none of the `parameter_groups`."""
         grouped = {id(v) for group in self.parameter_groups.values() for v in group}
         return [v for v in self.trainable_variables if id(v) not in grouped]
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         """With the other optimizers."""
         config = super().get_compile_config()
         if config and self.optimizers:
@@ -179,18 +200,20 @@ class Pretext(keras.Model):
             }
         return config
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model as it was saved (XLA off: a matter of the machine)."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def xla_compiled(self, function):
+    def xla_compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, compiled by XLA if this model was compiled with `jit_compile=True`."""
         return tf.function(function, jit_compile=True) if self.xla else function
 
-    def forward_backward(self, x, y, sample_weight):
+    def forward_backward(
+        self, x: Any, y: Any, sample_weight: tf.Tensor | None
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], Any, list[tf.Tensor]]:
         """One replica's loss (), logged terms, predictions, and gradients of what learns."""
 
-        def network(x):
+        def network(x: Any) -> Any:
             return self(x, training=True)
 
         with tf.GradientTape() as tape:
@@ -199,7 +222,7 @@ class Pretext(keras.Model):
             scaled = self.optimizer.scale_loss(loss)
         return loss, terms, y_pred, tape.gradient(scaled, self.trainable_variables)
 
-    def train_step(self, data):
+    def train_step(self, data: tuple[Any, ...]) -> dict[str, tf.Tensor]:
         """One step on one replica's part of the batch; returns the metrics so far."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         step = self.forward_backward
@@ -209,7 +232,7 @@ class Pretext(keras.Model):
         self.after_step(y, y_pred)
         return self.report(loss * replica_count(), terms, x, y, y_pred, sample_weight)
 
-    def apply_gradients(self, gradients):
+    def apply_gradients(self, gradients: list[tf.Tensor]) -> None:
         """Moves the trainable variables by the gradients of `forward_backward`."""
         pairs = {id(v): (g, v) for g, v in zip(gradients, self.trainable_variables, strict=True)}
         groups = {name: self.parameter_groups[name] for name in self.optimizers}
@@ -219,40 +242,50 @@ class Pretext(keras.Model):
         ]:
             optimizer.apply(*zip(*(pairs[id(v)] for v in variables), strict=True))
 
-    def after_step(self, y, y_pred):
+    def after_step(self, y: Any, y_pred: Any) -> None:
         """Changes what lives across steps, e.g. a memory; in the replica context, without XLA."""
 
-    def report(self, loss, scalars, x, y, y_pred, sample_weight):
+    def report(
+        self,
+        loss: tf.Tensor,
+        scalars: dict[str, tf.Tensor],
+        x: Any,
+        y: Any,
+        y_pred: Any,
+        sample_weight: tf.Tensor | None,
+    ) -> dict[str, tf.Tensor]:
         """Adds a step to the running means; returns them and the metrics so far."""
         rows = tf.shape(tf.nest.flatten(x)[0])[0]
         self._loss_tracker.update_state(loss, sample_weight=rows)
         self.update_scalars(scalars)
         return self.compute_metrics(x, y, y_pred, sample_weight)
 
-    def update_scalars(self, scalars):
+    def update_scalars(self, scalars: dict[str, tf.Tensor]) -> None:
         """Adds one value to the running mean of each."""
         for name, value in scalars.items():
             self.scalars[name].update_state(value)
 
     # === Saving ===
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
         encoder = keras.saving.serialize_keras_object(self.encoder)
         return {**self._arguments, "name": self.name, "encoder": encoder}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "Pretext":
         """Rebuilds the model; the encoder is deserialised first."""
         encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
         return cls(**{**config, "encoder": encoder})
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """What JSON can hold, for an argument that may be an array."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def replica_count():
+def replica_count() -> int:
     """By how many a loss of one replica is divided, so that the sum over them is the batch's."""
     return tf.distribute.get_strategy().num_replicas_in_sync

@@ -8,7 +8,8 @@ Pretexts, recipes and commands are checked so before any work, and `--help` show
 import dataclasses
 import math
 import typing
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from sslzoo.errors import UserError
 
@@ -22,12 +23,12 @@ class Range:
     above: bool = False
     below: bool = False
 
-    def __contains__(self, value):
+    def __contains__(self, value: float) -> bool:
         """NaN is in no range, infinity is in none that ends there."""
         low = value > self.low if self.above else value >= self.low
         return low and (value < self.high if self.below else value <= self.high)
 
-    def __str__(self):
+    def __str__(self) -> str:
         ends = (self.above, self.below)
         if self.high == math.inf:
             start = f"more than {self.low}" if self.above else f"{self.low} or more"
@@ -54,7 +55,7 @@ Positive = Annotated[float, Range(0, 1e30, above=True)]
 Weight = Annotated[float, Range(0, 1e30)]  # of a loss, or a penalty; 0 switches it off
 
 
-def check(constructor, arguments):
+def check(constructor: Callable[..., Any], arguments: dict[str, Any]) -> None:
     """Raises a `UserError` for an argument that its annotation does not allow."""
     for name, hint in typing.get_type_hints(constructor, include_extras=True).items():
         if name not in arguments:
@@ -69,7 +70,7 @@ def check(constructor, arguments):
             raise UserError(f"--{name}: expected {expected}. Received: {value!r}")
 
 
-def range_of(hint):
+def range_of(hint: Any) -> Range | None:
     """The `Range` of an annotation, of the items in case of a tuple; None if it has none."""
     if typing.get_origin(hint) is tuple:
         return range_of(typing.get_args(hint)[0])
@@ -77,5 +78,5 @@ def range_of(hint):
     return found[0] if found else None
 
 
-def _each(value):
+def _each(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)

@@ -26,10 +26,17 @@ import os
 import pathlib
 import re
 import stat
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
 from sslzoo.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+    from sslzoo import export
 
 # TensorFlow and Keras take seconds to import: only the functions that load a network do.
 
@@ -46,10 +53,10 @@ class Entry:
 
     name: str
     path: str
-    card: dict
+    card: dict[str, Any]
     sha256: str  # of card.json
 
-    def __str__(self):
+    def __str__(self) -> str:
         """One line: name, recipe, data, best stage beside the best of random init, size."""
         rows, data = self.card.get("scores") or [], self.card.get("dataset") or {}
         best = [max((row.get(key) or 0 for row in rows), default=0) for key in SCORES]
@@ -60,7 +67,7 @@ class Entry:
         return f"{self.name:<24} {recipe:<16} {images:<20} {score:<28} {size}"
 
 
-def list(root=None):
+def list(root: pathlib.Path | str | None = None) -> builtins.list[Entry]:
     """Entries under `root`, by name; a folder whose card cannot be read is logged and left out."""
     entries = []
     for card in sorted(_root(root).glob("[!.]*/card.json")):
@@ -71,7 +78,9 @@ def list(root=None):
     return entries
 
 
-def load(name, root=None, sha256=None):
+def load(
+    name: str, root: pathlib.Path | str | None = None, sha256: str | None = None
+) -> "export.Export":
     """The SavedModel that the card of `name` names, ready to be called: `sslzoo.export.Export`.
 
     Its operations are looked at before TensorFlow sees them; the module says what that is good for.
@@ -93,17 +102,19 @@ def load(name, root=None, sha256=None):
         return export.Export(folder)
 
 
-def card(name, root=None):
+def card(name: str, root: pathlib.Path | str | None = None) -> dict[str, Any]:
     """The card of `name`: what made it."""
     return _find(name, _root(root)).card
 
 
-def digest(name, root=None):
+def digest(name: str, root: pathlib.Path | str | None = None) -> str:
     """SHA-256 of the card of `name`, as hex: the card holds that of every file."""
     return _find(name, _root(root)).sha256
 
 
-def encoder(name, root=None, sha256=None):
+def encoder(
+    name: str, root: pathlib.Path | str | None = None, sha256: str | None = None
+) -> "keras.Model":
     """The Keras encoder of `name`, trainable, checked as `load` does, loaded in safe mode."""
     import keras
 
@@ -116,7 +127,7 @@ def encoder(name, root=None, sha256=None):
         return keras.saving.load_model(folder / export.ENCODER, compile=False, safe_mode=True)
 
 
-def open_encoder(spec):
+def open_encoder(spec: str) -> tuple["keras.Model", dict[str, Any]]:
     """The trained Keras encoder that `spec` names, and what its card says of its making.
 
     Args:
@@ -151,18 +162,18 @@ def open_encoder(spec):
     return encoder(name, root), {key: card(name, root).get(key) for key in kept}
 
 
-def _root(root):
+def _root(root: pathlib.Path | str | None) -> pathlib.Path:
     return pathlib.Path(root or os.environ.get("SSLZOO_ZOO") or _shipped())
 
 
-def _shipped():
+def _shipped() -> pathlib.Path:
     """The animals that come with sslzoo: in a wheel inside the package, in a checkout beside it."""
     package = pathlib.Path(__file__).resolve().parent
     inside = package / "exported"
     return inside if inside.is_dir() else package.with_name("exported")
 
 
-def _copy(entry, sha256):
+def _copy(entry: Entry, sha256: str | None) -> AbstractContextManager[pathlib.Path]:
     """`export.private_copy` of an entry whose card is the pinned one."""
     from sslzoo import export
 
@@ -176,7 +187,7 @@ def _copy(entry, sha256):
     return export.private_copy(entry.path, entry.card, export.ENCODER)
 
 
-def _find(name, root):
+def _find(name: str, root: pathlib.Path) -> Entry:
     if not isinstance(name, str) or not NAME.fullmatch(name) or ".." in name:
         raise UserError(f"A zoo name is one folder name: letters, digits, _.+-. Received: {name!r}")
     if not (root / name / "card.json").is_file():
@@ -185,7 +196,7 @@ def _find(name, root):
     return _read(root / name)
 
 
-def _read(folder):
+def _read(folder: pathlib.Path) -> Entry:
     file = folder / "card.json"
     try:
         if not NAME.fullmatch(folder.name):
@@ -201,7 +212,7 @@ def _read(folder):
     return Entry(folder.name, str(folder), card, hashlib.sha256(contents).hexdigest())
 
 
-def _check_card(card):
+def _check_card(card: Any) -> None:
     """Raises a `ValueError` for what this module could not work with."""
     if not isinstance(card, dict):
         raise ValueError(f"{type(card).__name__} in place of an object")
@@ -219,14 +230,14 @@ def _check_card(card):
         raise ValueError(f"wrong or missing: {', '.join(wrong)}")
 
 
-def _is_row(row):
+def _is_row(row: Any) -> bool:
     if not isinstance(row, dict):
         return False
     scores = [row[key] for key in SCORES if row.get(key) is not None]
     return all(isinstance(score, int | float) and 0 <= score <= 1 for score in scores)
 
 
-def _bytes(folder):
+def _bytes(folder: pathlib.Path) -> int:
     """Of all files under `folder`."""
     try:
         files = [os.path.join(at, file) for at, _, names in os.walk(folder) for file in names]
@@ -235,6 +246,6 @@ def _bytes(folder):
         return 0
 
 
-def _printable(text):
+def _printable(text: str) -> str:
     """`text` with what would steer a terminal, or cannot be written, as escapes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -8,6 +8,8 @@ import dataclasses
 import functools
 import pathlib
 import time
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -56,7 +58,7 @@ class Classify:
     seed: Seed = 0
     workdir: str = "runs/classifier"
 
-    def run(self):
+    def run(self) -> list[dict[str, Any]]:
         """Does it all; returns the rows of scores that the card holds."""
         started = time.time()
         self._check()
@@ -80,7 +82,7 @@ class Classify:
     # === What it is given ===
 
     @functools.cached_property
-    def given(self):
+    def given(self) -> tuple[keras.Model, dict[str, Any]]:
         """The encoder and its card; the card is empty for a bare file."""
         try:
             return zoo.open_encoder(self.encoder)
@@ -88,22 +90,22 @@ class Classify:
             raise UserError(f"--encoder: expected {error}") from None
 
     @functools.cached_property
-    def size(self):
+    def size(self) -> int:
         """Side of the square images in pixels."""
         return self.image_size or self.given[1].get("image_size", 0)
 
     @functools.cached_property
-    def sources(self):
+    def sources(self) -> list[data.Source]:
         """The labelled train and test sources."""
-        options = {"data_dir": self.data_dir, "resize": self.size, "labels": True}
-        return [data.load(self.dataset, split, **options) for split in ("train", "test")]
+        load = functools.partial(data.load, self.dataset, data_dir=self.data_dir, labels=True)
+        return [load(split, resize=self.size) for split in ("train", "test")]
 
     @property
-    def classes(self):
+    def classes(self) -> list[str]:
         """Names, by label."""
-        return self.sources[0].class_names
+        return self.sources[0].class_names or []
 
-    def _check(self):
+    def _check(self) -> None:
         """Looks at everything that can be wrong, before the long work."""
         settings.check(type(self).__init__, vars(self))
         if not self.encoder:
@@ -127,7 +129,7 @@ class Classify:
 
     # === Work ===
 
-    def _trained(self, encoder):
+    def _trained(self, encoder: keras.Model) -> tuple[probes.Head, np.ndarray, np.ndarray]:
         """(head, labels, answers), the latter of the test split."""
         train, test = self.sources
         stage = self.stage or (encoders.stages(encoder)[-1] if self.finetune else "")
@@ -136,15 +138,21 @@ class Classify:
         )
         head = probes.fit_head(encoder, few, self.classes, stage=stage, seed=self.seed)
         if self.finetune:
-            options = {"epochs": self.epochs, "learning_rate": self.learning_rate}
-            probes.finetune(head, train, flip=self.flip, seed=self.seed, **options)
+            probes.finetune(
+                head,
+                train,
+                epochs=self.epochs,
+                learning_rate=self.learning_rate,
+                flip=self.flip,
+                seed=self.seed,
+            )
         return head, *head.predict(test.examples(crop=self.size, shuffle=False))
 
-    def _majority(self, labels):
+    def _majority(self, labels: np.ndarray) -> float:
         """Accuracy of always answering the commonest training label."""
-        return float(np.mean(labels == np.bincount(self.sources[0].labels).argmax()))
+        return float(np.mean(labels == np.bincount(np.asarray(self.sources[0].labels)).argmax()))
 
-    def _about(self, tested):
+    def _about(self, tested: int) -> dict[str, Any]:
         """What made it, for the card."""
         flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
         dataset = {"name": self.dataset, "images": self.sources[0].size, "test_images": tested}
@@ -153,7 +161,7 @@ class Classify:
 
     # === What comes out ===
 
-    def _publish(self, head, card, counts):
+    def _publish(self, head: probes.Head, card: dict[str, Any], counts: tf.Tensor) -> None:
         row, path = card["scores"][0], pathlib.Path(self.workdir, "exported", "classifier")
         path.mkdir(parents=True, exist_ok=True)
         sheet = pathlib.Path(self.workdir, "confusion.png")
@@ -170,15 +178,17 @@ class Classify:
         logging.info("confusion matrix in %s, exported to %s", sheet, path)
 
 
-def main(classify=Classify()):  # noqa: B008 - never changed, `cli.parse` copies it
+def main(classify: Classify = Classify()) -> list[dict[str, Any]]:  # noqa: B008 - never changed, `cli.parse` copies it
     """Makes a classifier of an encoder."""
     return classify.run()
 
 
-def _ranked(head, classes, top_k):
+def _ranked(
+    head: probes.Head, classes: list[str], top_k: int
+) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
     """What `export.save` takes as `classify`: the `top_k` best classes with their scores."""
 
-    def classify(features):
+    def classify(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         maps = tf.ensure_shape(features[head.stage], (None, *head.network.input_shape[1:]))
         scores = tf.nn.softmax(head.network(maps, training=False))  # (N, K)
         scores, order = tf.math.top_k(scores, min(top_k, len(classes)))

@@ -7,7 +7,7 @@ from sslzoo import zoo
 from sslzoo.errors import UserError
 
 
-def main(root: str = ""):
+def main(root: str = "") -> None:
     """Lists the encoders of a zoo: name, recipe, data, best linear probe, size.
 
     Args:

@@ -21,7 +21,7 @@ MODEL = """  config {{
 """
 
 
-def main(root: str = "", base_path: str = "", output: str = ""):
+def main(root: str = "", base_path: str = "", output: str = "") -> None:
     """Writes the model configuration file of TensorFlow Serving for all that is in the zoo.
 
     The server loads the newest version of each, and versions that are published later; a new
@@ -37,17 +37,17 @@ def main(root: str = "", base_path: str = "", output: str = ""):
     if not entries:
         raise UserError(f"--root: expected a folder of exports. Received: {root or 'an empty zoo'}")
     folder = pathlib.Path(entries[0].path).parent
-    output = pathlib.Path(output or folder / "models.config")
+    file = pathlib.Path(output or folder / "models.config")
     base = pathlib.PurePosixPath(base_path or folder.resolve().as_posix())
     text = config({entry.name: str(base / entry.name) for entry in entries})
-    writable_folder(output.parent, "--output")
-    aside = output.with_name(f".{output.name}.tmp")  # a server may be polling the file
+    writable_folder(file.parent, "--output")
+    aside = file.with_name(f".{file.name}.tmp")  # a server may be polling the file
     aside.write_text(text)
-    os.replace(aside, output)
-    logging.info("%d models in %s", len(entries), output)
+    os.replace(aside, file)
+    logging.info("%d models in %s", len(entries), file)
 
 
-def config(paths):
+def config(paths: dict[str, str]) -> str:
     """A `ModelServerConfig` as text, of {name: folder of its versions}."""
     models = [
         # A string of JSON is one of protobuf's text format too.

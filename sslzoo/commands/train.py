@@ -6,7 +6,7 @@ from sslzoo import cli
 from sslzoo.errors import UserError
 
 
-def main(*words):
+def main(*words: str) -> None:
     """Runs the recipe that the first word names, with the others as its flags."""
     name, recipes = (words or ("",))[0], cli.modules("recipes")
     if name not in recipes:

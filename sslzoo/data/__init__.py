@@ -11,7 +11,14 @@ __all__ = ["Paired", "Source", "load"]
 SPECS = "photos, a folder of images, a name.npz file, or tfds:NAME"
 
 
-def load(spec, split="train", *, data_dir="", resize=0, labels=False):
+def load(
+    spec: str,
+    split: str = "train",
+    *,
+    data_dir: str = "",
+    resize: int = 0,
+    labels: bool = False,
+) -> Source:
     """Opens a source and checks it, before any long work.
 
     Args:

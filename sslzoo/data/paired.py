@@ -1,5 +1,9 @@
 """Two sources side by side, such as synthetic images with maps and photographs without."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
 
 from sslzoo.data.source import Source
@@ -21,7 +25,7 @@ class Paired(Source):
         name: its key in the examples.
     """
 
-    def __init__(self, first, second, name="second"):
+    def __init__(self, first: Source, second: Source, name: str = "second") -> None:
         if name in (*first.maps, *TAKEN):
             raise UserError(
                 "name: expected a key that the examples of the first source do not have yet "
@@ -33,24 +37,33 @@ class Paired(Source):
         self.maps = {**first.maps, name: second.maps["image"]}
 
     @property
-    def failure(self):
+    def failure(self) -> UserError | None:
         """The failure of either."""
         return self.first.failure or self.second.failure
 
-    def read(self, index):
+    def read(self, index: int | tf.Tensor) -> tf.Tensor | dict[str, tf.Tensor]:
         """As the first."""
         return self.first.read(index)
 
-    def name(self, index):
+    def name(self, index: int) -> str:
         """As the first."""
         return self.first.name(index)
 
-    def smallest(self):
+    def smallest(self) -> tuple[int, str] | None:
         """As the first; the second looks after its own."""
         return self.first.smallest()
 
     @tf.autograph.experimental.do_not_convert
-    def examples(self, *, seed=0, start=0, stop=None, epoch_size=None, table=None, **options):
+    def examples(
+        self,
+        *,
+        seed: int = 0,
+        start: int = 0,
+        stop: int | None = None,
+        epoch_size: int | None = None,
+        table: Sequence[int] | np.ndarray | None = None,
+        **options: Any,
+    ) -> tf.data.Dataset:
         """As `Source.examples`; `epoch_size` and `table` speak of the first alone."""
         own = {"epoch_size": epoch_size, "table": table}
         first = self.first.examples(seed=seed, start=start, stop=stop, **own, **options)

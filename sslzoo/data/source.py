@@ -10,7 +10,10 @@ tf.data costs some 50 microseconds per element and step. Only decoding happens p
 """
 
 import types
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from sslzoo.data.keys import keys
@@ -34,21 +37,22 @@ class Source:
 
     chunk = 64  # images fetched at once
     can_fail = False  # whether `open` meets unchecked bytes; then `fetch` returns (n,) strings
-    maps = types.MappingProxyType({"image": 3})  # name -> channels of what `open` returns
+    # name -> channels of what `open` returns
+    maps: Mapping[str, int] = types.MappingProxyType({"image": 3})
     vectorised = False  # whether `open_chunk` opens a whole chunk at once
 
-    def __init__(self, spec, split, resize):
+    def __init__(self, spec: str, split: str, resize: int) -> None:
         self.spec, self.split, self.resize = spec, split, resize
         self.size = 0
-        self.class_names = None
-        self.labels = None
+        self.class_names: list[str] | None = None
+        self.labels: tf.Tensor | None = None
         self.undecodable = Undecodable(self)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.size
 
     @property
-    def failure(self):
+    def failure(self) -> UserError | None:
         """The `UserError` that stopped the run because too many images are undecodable, or None.
 
         tf.data can only raise its text.
@@ -57,32 +61,32 @@ class Source:
 
     # === What a subclass offers ===
 
-    def fetch(self, index):
+    def fetch(self, index: tf.Tensor) -> Any:
         """(n,) int64 -> tensor, or dict of tensors, of n rows."""
         raise NotImplementedError
 
-    def open(self, raw, place, crop):
+    def open(self, raw: Any, place: tf.Tensor, crop: int) -> tf.Tensor | dict[str, tf.Tensor]:
         """One row of `fetch` -> (H, W, 3) float32 in [0, 1], resized and cropped at `place`.
 
         Or a dict of what `maps` names, each (H, W, its channels) float32.
         """
         raise NotImplementedError
 
-    def open_chunk(self, raw, place, crop):
+    def open_chunk(self, raw: Any, place: tf.Tensor, crop: int) -> tf.Tensor | dict[str, tf.Tensor]:
         """All rows of `fetch`, each at its own `place` (n, 2) -> (n, H, W, 3), or their dict."""
         raise NotImplementedError
 
-    def name(self, index):
+    def name(self, index: int) -> str:
         """What a message calls image `index`."""
         return f"image {index}"
 
-    def smallest(self):
+    def smallest(self) -> tuple[int, str] | None:
         """(side, name): the shorter side of the smallest image, as far as is known, or None."""
         return None
 
     # === Reading ===
 
-    def read(self, index):
+    def read(self, index: int | tf.Tensor) -> tf.Tensor | dict[str, tf.Tensor]:
         """What `open` makes of `index` () int64, whole: resized, not cropped.
 
         Bytes that cannot be decoded raise `tf.errors.InvalidArgumentError`.
@@ -95,15 +99,15 @@ class Source:
     def examples(
         self,
         *,
-        seed=0,
-        crop=0,
-        start=0,
-        stop=None,
-        epoch_size=None,
-        shuffle=True,
-        table=None,
-        parallel=tf.data.AUTOTUNE,
-    ):
+        seed: int = 0,
+        crop: int = 0,
+        start: int = 0,
+        stop: int | None = None,
+        epoch_size: int | None = None,
+        shuffle: bool = True,
+        table: Sequence[int] | np.ndarray | None = None,
+        parallel: int = tf.data.AUTOTUNE,
+    ) -> tf.data.Dataset:
         """The dataset of the examples at the positions start <= p < stop.
 
         Args:
@@ -132,22 +136,22 @@ class Source:
                 f"may not be larger than the source). Received: {epoch_size}"
             )
 
-        def chunk(position):
+        def chunk(position: tf.Tensor) -> dict[str, Any]:
             key = keys(position, seed, epoch_size, drawn, shuffle, table)
             return {**key, "raw": self.fetch(key["index"])}
 
-        def example(key, maps, index):
+        def example(key: dict[str, Any], maps: Any, index: tf.Tensor) -> dict[str, tf.Tensor]:
             example = {**maps, "index": index, "seed": key["seed"]}
             if self.labels is not None:
                 example["label"] = tf.gather(self.labels, index)
             return example
 
-        def whole_chunk(position):
+        def whole_chunk(position: tf.Tensor) -> dict[str, tf.Tensor]:
             key = chunk(position)
             maps = self._named(self.open_chunk(key["raw"], key["place"], crop))
             return example(key, maps, key["index"])
 
-        def single(key):
+        def single(key: dict[str, Any]) -> dict[str, tf.Tensor]:
             return example(key, self.opened(key["raw"], key["place"], crop), key["index"])
 
         # An order of its own, whatever the dataset's options say: purity is not negotiable.
@@ -162,11 +166,11 @@ class Source:
             ds = ds.map(chunk, **ordered).unbatch().map(single, **ordered)
         return ds.apply(tf.data.experimental.assert_cardinality(max(stop - start, 0)))
 
-    def opened(self, raw, place, crop):
+    def opened(self, raw: Any, place: tf.Tensor, crop: int) -> dict[str, tf.Tensor]:
         """`open`, always as a dict."""
         return self._named(self.open(raw, place, crop))
 
-    def _named(self, opened):
+    def _named(self, opened: tf.Tensor | dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         opened = opened if isinstance(opened, dict) else {"image": opened}
         if opened.keys() != self.maps.keys():
             raise UserError(
@@ -175,7 +179,7 @@ class Source:
             )
         return opened
 
-    def _check_crop(self, crop):
+    def _check_crop(self, crop: int) -> None:
         if crop and self.resize:
             if self.resize < crop:
                 raise UserError(

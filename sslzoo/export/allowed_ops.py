@@ -7,6 +7,8 @@ network, Python or the state of the machine.
 """
 
 import pathlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
@@ -57,7 +59,7 @@ STRINGS = """
 ALLOWED = {*" ".join([CALLS, VALUES, SHAPES, LISTS, NUMBERS, NETWORKS, IMAGES, STRINGS]).split()}
 
 
-def keep_allowed(folder, name):
+def keep_allowed(folder: pathlib.Path | str, name: str) -> None:
     """Rewrites `folder`/saved_model.pb so that only what Python may call is in it.
 
     Args:
@@ -74,8 +76,8 @@ def keep_allowed(folder, name):
         raise UserError(f"{name}: expected a saved_model.pb. Received: other bytes") from None
     if len(model.meta_graphs) != 1 or not model.meta_graphs[0].HasField("object_graph_def"):
         raise UserError(f"{name}: expected one graph with objects, as sslzoo exports it")
-    graph, refused = model.meta_graphs[0], set()
-    refused.update(_strange(graph.object_graph_def), (f.filename for f in graph.asset_file_def))
+    graph = model.meta_graphs[0]
+    refused = {*_strange(graph.object_graph_def), *(f.filename for f in graph.asset_file_def)}
     library = graph.graph_def.library
     called = _called(library, graph.object_graph_def.concrete_functions)
     _keep(library.function, lambda function: function.signature.name in called)
@@ -94,7 +96,7 @@ def keep_allowed(folder, name):
     path.write_bytes(model.SerializeToString())
 
 
-def _strange(objects):
+def _strange(objects: Any) -> Iterator[str]:
     """What is in an object graph and in no export's."""
     for node in objects.nodes:
         kind = node.WhichOneof("kind")
@@ -105,10 +107,11 @@ def _strange(objects):
         yield from {node.registered_name, node.registered_saver} - {"", "tf.TrackableConstant"}
 
 
-def _called(library, roots):
+def _called(library: Any, roots: Iterable[str]) -> set[str]:
     """Names of the functions that Python can call, and of those that they call."""
     functions = {function.signature.name: function for function in library.function}
-    called, waiting = set(), [*roots]
+    called: set[str] = set()
+    waiting = [*roots]
     while waiting:
         name = waiting.pop()
         if name not in called:
@@ -120,7 +123,7 @@ def _called(library, roots):
     return called
 
 
-def _named(attributes):
+def _named(attributes: Any) -> Iterator[str]:
     """Names of the functions that attributes hold, at any depth."""
     for value in attributes.values():
         for function in [*([value.func] if value.HasField("func") else []), *value.list.func]:
@@ -128,7 +131,7 @@ def _named(attributes):
             yield from _named(function.attr)
 
 
-def _keep(messages, wanted):
+def _keep(messages: Any, wanted: Callable[[Any], bool]) -> None:
     """Drops from a repeated field, in place, what is not wanted."""
     for i in reversed(range(len(messages))):
         if not wanted(messages[i]):

@@ -1,5 +1,8 @@
 """An export in memory, with functions that look at what they are given before TensorFlow does."""
 
+import pathlib
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,7 +20,15 @@ class Export:
     Each is a `Function` and gives a dict of tensors.
     """
 
-    def __init__(self, folder):
+    embed: "Function"
+    features: "Function"
+    classify: "Function"
+    generate: "Function"
+    embed_bytes: "Function"
+    classify_bytes: "Function"
+    generate_bytes: "Function"
+
+    def __init__(self, folder: pathlib.Path | str) -> None:
         self.model = tf.saved_model.load(str(folder))
         self.signatures = self.model.signatures
         for name, signature in self.signatures.items():
@@ -32,16 +43,16 @@ class Function:
     one has a wrong type: the next caller waits for ever.
     """
 
-    def __init__(self, model, name, signature):
+    def __init__(self, model: Any, name: str, signature: Any) -> None:
         self.model = model  # TensorFlow frees the weights with it
         self.name = name
         self.signature = signature
         ((self.argument, self.spec),) = signature.structured_input_signature[1].items()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{self.name}({self.argument}) -> {', '.join(self.signature.structured_outputs)}"
 
-    def __call__(self, values):
+    def __call__(self, values: Any) -> dict[str, tf.Tensor]:
         """Answers images or files.
 
         Args:
@@ -59,7 +70,7 @@ class Function:
         return self.signature(**{self.argument: prepare(values, self.name)})
 
 
-def _images(values, name):
+def _images(values: Any, name: str) -> tf.Tensor:
     """Tensor (N, H, W, 3) float32."""
     expected = f"{name}: expected images (N, H, W, 3) of floats in [0, 1]"
     try:
@@ -85,7 +96,7 @@ def _images(values, name):
     return images
 
 
-def _files(values, name):
+def _files(values: Any, name: str) -> tf.Tensor:
     """Tensor (N,) string."""
     expected = f"{name}: expected a list of JPEG or PNG files (N,), each as bytes"
     try:
@@ -97,5 +108,5 @@ def _files(values, name):
     return files
 
 
-def _line(error):
+def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]

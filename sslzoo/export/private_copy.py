@@ -10,6 +10,8 @@ import os
 import pathlib
 import stat
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 from sslzoo.errors import UserError
 
@@ -18,7 +20,9 @@ ENCODER = "encoder.keras"  # the link of an entry; `cp -rL` and zip make a file 
 
 
 @contextlib.contextmanager
-def private_copy(folder, card, target):
+def private_copy(
+    folder: pathlib.Path | str, card: dict[str, Any], target: str
+) -> Iterator[pathlib.Path]:
     """The version that `card` names, in a folder of this user's own, deleted at the end.
 
     Args:
@@ -53,11 +57,11 @@ def private_copy(folder, card, target):
         yield pathlib.Path(private, version)
 
 
-def _name(file, folder):
+def _name(file: pathlib.Path, folder: pathlib.Path) -> str:
     return file.relative_to(folder).as_posix()
 
 
-def _plain(path):
+def _plain(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Every file under `path`, none of them a link, a pipe or a device; nothing if it is not there.
 
     A link could lead out of the entry, and who opens a pipe waits.
@@ -74,7 +78,7 @@ def _plain(path):
         raise UserError(f"{path}: expected a plain file. Received: {stat.filemode(mode)}")
 
 
-def _twin(folder):
+def _twin(folder: pathlib.Path) -> pathlib.Path | None:
     """The copy of the encoder beside the card, or None where there is none, or the link.
 
     The link is not compared, since it changes one step before the card does.
@@ -87,7 +91,7 @@ def _twin(folder):
     return next(_plain(twin), None)
 
 
-def _copied(source, copy):
+def _copied(source: pathlib.Path, copy: pathlib.Path) -> str:
     """Copies one file; returns the SHA-256 of what the copy holds, as hex."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     # Between the look at it and now it may have become a link or a pipe.

@@ -22,6 +22,8 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -32,7 +34,12 @@ from sslzoo.export import warmup
 ENCODER = "assets.extra/encoder.keras"  # Serving and tf.saved_model ignore what lies there
 
 
-def publish(path, write, card, facts):
+def publish(
+    path: pathlib.Path | str,
+    write: Callable[[pathlib.Path], None],
+    card: dict[str, Any] | None,
+    facts: dict[str, Any],
+) -> str:
     """Make what `write(folder)` leaves in a folder the next version under `path`; return that."""
     card = json.loads(json.dumps(card or {}, default=_plain))  # a bad card fails before the work
     path = pathlib.Path(path)
@@ -47,7 +54,13 @@ def publish(path, write, card, facts):
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _publish(path, staging, write, card, facts):
+def _publish(
+    path: pathlib.Path,
+    staging: pathlib.Path,
+    write: Callable[[pathlib.Path], None],
+    card: dict[str, Any],
+    facts: dict[str, Any],
+) -> str:
     # mkdtemp is private to this user; the folder inside has the permissions a server needs.
     built = staging / "version"
     write(built)
@@ -68,25 +81,25 @@ def _publish(path, staging, write, card, facts):
     return str(path / str(version))
 
 
-def versions(path):
+def versions(path: pathlib.Path | str) -> list[int]:
     """Version numbers published under `path`, ascending."""
     return sorted(int(p.name) for p in pathlib.Path(path).iterdir() if p.name.isdecimal())
 
 
-def sha256(folder):
+def sha256(folder: pathlib.Path | str) -> dict[str, str]:
     """SHA-256 of every file under `folder`: {path relative to it: hex digest}."""
     folder = pathlib.Path(folder)
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     return {file.relative_to(folder).as_posix(): digest(file) for file in files}
 
 
-def digest(file):
+def digest(file: pathlib.Path | str) -> str:
     """SHA-256 of one file, as hex."""
     return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest()
 
 
 @contextlib.contextmanager
-def _alone(path):
+def _alone(path: pathlib.Path) -> Iterator[None]:
     """Waits until no other process publishes there; a crash cannot leave this locked."""
     folder = os.open(path, os.O_RDONLY)
     try:
@@ -96,7 +109,7 @@ def _alone(path):
         os.close(folder)
 
 
-def _named(path):
+def _named(path: pathlib.Path) -> int:
     """The version that the card names, 0 without a card that can be read."""
     try:
         return int(json.loads((path / "card.json").read_text())["version"])
@@ -104,7 +117,7 @@ def _named(path):
         return 0
 
 
-def _file_facts(built, version):
+def _file_facts(built: pathlib.Path, version: int) -> dict[str, Any]:
     """What the card says of the files themselves."""
     return {
         "version": version,
@@ -116,6 +129,6 @@ def _file_facts(built, version):
     }
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """NumPy numbers and arrays, paths: what JSON does not know and a card may hold."""
     return value.tolist() if hasattr(value, "tolist") else str(value)

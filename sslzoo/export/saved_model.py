@@ -1,5 +1,9 @@
 """An encoder, or a model of images to images, as a SavedModel with its functions."""
 
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -11,7 +15,15 @@ from sslzoo.export import formats as other_formats
 GENERATED_PIXELS = 2**21  # of an image to `generate_bytes`: the network's maps have its size
 
 
-def save(encoder, path, *, card=None, image_size=96, classify=None, formats=()):
+def save(
+    encoder: keras.Model,
+    path: pathlib.Path | str,
+    *,
+    card: dict[str, Any] | None = None,
+    image_size: int = 96,
+    classify: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]] | None = None,
+    formats: Iterable[str] = (),
+) -> str:
     """Publish `encoder` as the next version under `path`; return that version's folder.
 
     `image_size` (pixels) is the square that `embed_bytes` brings every decoded image to. `card`
@@ -24,14 +36,16 @@ def save(encoder, path, *, card=None, image_size=96, classify=None, formats=()):
     check(encoder, image_size)
     facts = _encoder_facts(encoder, image_size)
 
-    def write(folder):
+    def write(folder: pathlib.Path) -> None:
         _write_version(encoder, folder, image_size, classify)
         other_formats.write(encoder, folder, formats)
 
     return publishing.publish(path, write, card, facts)
 
 
-def save_image_model(model, path, *, card=None):
+def save_image_model(
+    model: keras.Model, path: pathlib.Path | str, *, card: dict[str, Any] | None = None
+) -> str:
     """Publish a model of images to images as the next version under `path`; return its folder.
 
     The SavedModel has `generate` (also `serving_default`): `images` (N, H, W, 3) float32 in
@@ -47,7 +61,7 @@ def save_image_model(model, path, *, card=None):
     return publishing.publish(path, lambda folder: _write_image_model(model, folder), card, facts)
 
 
-def check(encoder, image_size):
+def check(encoder: keras.Model, image_size: int) -> None:
     """Raises a `UserError` where `save` would not take these."""
     if not isinstance(image_size, int) or image_size < 1:
         raise UserError(f"image_size must be a number of pixels. Received: {image_size!r}")
@@ -68,7 +82,9 @@ def check(encoder, image_size):
         )
 
 
-def _write_version(encoder, folder, image_size, classify):
+def _write_version(
+    encoder: keras.Model, folder: pathlib.Path, image_size: int, classify: Callable[..., Any] | None
+) -> None:
     (folder / publishing.ENCODER).parent.mkdir(parents=True)
     encoder.save(folder / publishing.ENCODER)
     # What is exported is what the file holds: the file is proven to load, and an encoder born
@@ -77,13 +93,13 @@ def _write_version(encoder, folder, image_size, classify):
     stages = {name: loaded.get_layer(name).output for name in encoders.stages(loaded)}
     network = folding.frozen(keras.Model(loaded.input, {**stages, "output": loaded.output}))
 
-    def embed(images):  # (N, H, W, 3) -> (N, C)
+    def embed(images: tf.Tensor) -> dict[str, tf.Tensor]:  # (N, H, W, 3) -> (N, C)
         return {"embedding": tf.reduce_mean(network(images)["output"], axis=(1, 2))}
 
-    def embed_bytes(image_bytes):  # (N,) -> (N, C)
+    def embed_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:  # (N,) -> (N, C)
         return embed(request_images.squares(image_bytes, image_size))
 
-    def features(images):
+    def features(images: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = network(images)
         return {name: outputs[name] for name in stages}
 
@@ -94,11 +110,11 @@ def _write_version(encoder, folder, image_size, classify):
     archive.add_endpoint("embed_bytes", embed_bytes, input_signature=[files])
     archive.add_endpoint("features", features, input_signature=[images])
     if classify:
-
-        def classify_images(images):  # of any size: the head knows one
+        # Of any size: the head knows one.
+        def classify_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
             return classify(features(request_images.square(images, image_size)))
 
-        def classify_bytes(image_bytes):
+        def classify_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
             return classify(features(request_images.squares(image_bytes, image_size)))
 
         archive.add_endpoint("classify", classify_images, input_signature=[images])
@@ -106,20 +122,20 @@ def _write_version(encoder, folder, image_size, classify):
     archive.write_out(str(folder), verbose=False)
 
 
-def _write_image_model(model, folder):
+def _write_image_model(model: keras.Model, folder: pathlib.Path) -> None:
     network = folding.frozen(model)
 
-    def generate(images):
+    def generate(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"images": tf.clip_by_value(network(images), 0.0, 1.0)}
 
-    def generate_one(contents):
+    def generate_one(contents: tf.Tensor) -> tf.Tensor:
         image = tf.image.convert_image_dtype(
             request_images.decode(contents, GENERATED_PIXELS), tf.float32
         )
         painted = generate(image[None])["images"][0]
         return tf.io.encode_png(tf.image.convert_image_dtype(painted, tf.uint8, saturate=True))
 
-    def generate_bytes(image_bytes):
+    def generate_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         files = request_images.checked(image_bytes)
         options = {"fn_output_signature": tf.string, "parallel_iterations": 1}
         pngs = tf.map_fn(generate_one, files, **options)
@@ -133,7 +149,7 @@ def _write_image_model(model, folder):
     archive.write_out(str(folder), verbose=False)
 
 
-def _encoder_facts(encoder, image_size):
+def _encoder_facts(encoder: keras.Model, image_size: int) -> dict[str, Any]:
     """What the card says of an encoder."""
     return {
         "input_shape": encoder.input_shape,

@@ -1,5 +1,9 @@
 """Pictures of what an embedding puts together: neighbours of a few images, members of clusters."""
 
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -8,7 +12,13 @@ from sslzoo import pictures
 COLUMNS = 10
 
 
-def neighbors(path, pretext, read, queries=8, seed=0):
+def neighbors(
+    path: pathlib.Path | str,
+    pretext: Any,
+    read: Callable[[int], Any],
+    queries: int = 8,
+    seed: int = 0,
+) -> None:
     """Writes rows of a random image and the nearest to it in the memory bank, nearest first.
 
     Args:
@@ -25,7 +35,9 @@ def neighbors(path, pretext, read, queries=8, seed=0):
     _write(path, read, nearest, pretext.crop)
 
 
-def clusters(path, pretext, read, seed=0):
+def clusters(
+    path: pathlib.Path | str, pretext: Any, read: Callable[[int], Any], seed: int = 0
+) -> None:
     """Writes random members of the largest, the median and the smallest cluster, a row each.
 
     Args:
@@ -41,7 +53,9 @@ def clusters(path, pretext, read, seed=0):
     _write(path, read, np.array(rows), pretext.crop)
 
 
-def _write(path, read, indices, crop):
+def _write(
+    path: pathlib.Path | str, read: Callable[[int], Any], indices: np.ndarray, crop: int
+) -> None:
     """The middles of the images of `indices` (rows, columns) as a PNG."""
     middles = [tf.image.resize_with_crop_or_pad(read(i), crop, crop) for i in indices.flat]
     tiles = [pictures.enlarge(pictures.to_uint8(middle), 64) for middle in middles]

@@ -1,13 +1,16 @@
 """The picture of a confusion matrix."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 SIDE = 900  # pixels of the matrix, about
 DARK = np.array([8, 48, 107])  # of a cell that holds its whole row
 
 
-def picture(counts, classes):
+def picture(counts: np.ndarray | tf.Tensor, classes: Sequence[str]) -> np.ndarray:
     """Draws (K, K) counts, a row for each true class: (H, W, 3) uint8.
 
     The colour of a cell is its share of the row. Where cells are large enough, names stand at the
@@ -37,14 +40,20 @@ def picture(counts, classes):
     return np.asarray(canvas)
 
 
-def _numbers(draw, shares, margin, cell, font):
+def _numbers(
+    draw: ImageDraw.ImageDraw,
+    shares: np.ndarray,
+    margin: int,
+    cell: int,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> None:
     for (row, column), share in np.ndenumerate(shares):
         percent = round(100 * share)
         if percent:
-            place = [margin + n * cell + cell // 2 for n in (column, row)]
+            left, top = (margin + n * cell + cell // 2 for n in (column, row))
             colour = "white" if percent > 50 else "black"
-            draw.text(place, str(percent), colour, font, anchor="mm")
+            draw.text((left, top), str(percent), colour, font, anchor="mm")
 
 
-def _short(name):
+def _short(name: str) -> str:
     return name if len(name) <= 20 else f"{name[:19]}…"

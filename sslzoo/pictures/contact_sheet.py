@@ -1,12 +1,15 @@
 """A few puzzles with their solutions and the network's answers, on one sheet."""
 
+from typing import Any
+
+import keras
 import numpy as np
 import tensorflow as tf
 
 from sslzoo.pictures import drawing
 
 
-def draw(pretext, x, y):
+def draw(pretext: keras.Model, x: Any, y: Any) -> np.ndarray:
     """A batch of puzzles drawn with the network's answers: (H, W, 3) uint8."""
     answers = pretext(x, training=False)  # under two replicas, `predict_on_batch` answers twice
     parts = [tf.nest.map_structure(np.asarray, part) for part in (x, y, answers)]

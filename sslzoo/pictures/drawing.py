@@ -1,19 +1,25 @@
 """What all pictures are made of. NumPy, uint8, for people."""
 
+import pathlib
+from collections.abc import Iterable
+
 import keras
 import numpy as np
+import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 RIGHT, WRONG = (0, 150, 60), (205, 30, 30)  # frames of answers
 FRAME, CAPTION, GAP = 4, 16, 8  # pixels
 
 
-def to_uint8(image):
+def to_uint8(image: np.ndarray | tf.Tensor) -> np.ndarray:
     """[0, 1] float -> uint8, clipping what lies outside."""
-    return np.uint8(np.clip(np.asarray(image) * 255 + 0.5, 0, 255))
+    return np.clip(np.asarray(image) * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
-def mosaic(tiles, columns, gap=2, background=255):
+def mosaic(
+    tiles: Iterable[np.ndarray] | np.ndarray, columns: int, gap: int = 2, background: int = 255
+) -> np.ndarray:
     """Lays (n, h, w, 3) uint8 pictures of one size on a grid: (H, W, 3) uint8."""
     tiles = [np.asarray(tile) for tile in tiles]
     height, width = tiles[0].shape[:2]
@@ -26,7 +32,7 @@ def mosaic(tiles, columns, gap=2, background=255):
     return sheet
 
 
-def row(panels, right=None, side=96):
+def row(panels: dict[str, np.ndarray], right: bool | None = None, side: int = 96) -> np.ndarray:
     """Pictures side by side, each under its name: (H, W, 3) uint8.
 
     Args:
@@ -45,14 +51,14 @@ def row(panels, right=None, side=96):
     return np.concatenate(columns, axis=1)[:, :-GAP]
 
 
-def _framed(panel, colour):
+def _framed(panel: np.ndarray, colour: int | tuple[int, int, int]) -> np.ndarray:
     height, width = panel.shape[:2]
     framed = np.full((height + 2 * FRAME, width + 2 * FRAME, 3), colour, np.uint8)
     framed[FRAME:-FRAME, FRAME:-FRAME] = panel
     return framed
 
 
-def _captioned(name, panel):
+def _captioned(name: str, panel: np.ndarray) -> np.ndarray:
     font = ImageFont.load_default(12)
     width = max(panel.shape[1], int(font.getlength(name)) + 2 * FRAME)
     strip = Image.new("RGB", (width, CAPTION), "white")
@@ -60,13 +66,13 @@ def _captioned(name, panel):
     return np.concatenate([np.asarray(strip), _fitted(panel, panel.shape[0], width)])
 
 
-def _fitted(picture, height, width):
+def _fitted(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     """White below and to the right, up to that size."""
     below, beside = height - picture.shape[0], width - picture.shape[1]
     return np.pad(picture, [(0, below), (0, beside), (0, 0)], constant_values=255)
 
 
-def shades(vector, side):
+def shades(vector: np.ndarray, side: int) -> np.ndarray:
     """The numbers of (n,) as a square of greys of about `side` pixels, 0 in the middle: uint8."""
     columns = int(np.ceil(np.sqrt(len(vector))))
     square = np.zeros(columns * columns, np.float32)
@@ -75,12 +81,12 @@ def shades(vector, side):
     return enlarge(to_uint8(np.repeat(square.reshape(columns, columns, 1), 3, -1)), side)
 
 
-def enlarge(pictures, side):
+def enlarge(pictures: np.ndarray, side: int) -> np.ndarray:
     """Repeats the pixels of (..., h, w, 3) until h is about `side`, for small puzzles."""
     factor = max(1, round(side / pictures.shape[-3]))
     return np.repeat(np.repeat(pictures, factor, axis=-3), factor, axis=-2)
 
 
-def save_png(path, picture):
+def save_png(path: pathlib.Path | str, picture: np.ndarray) -> None:
     """Writes (H, W, 3) uint8 as a PNG file."""
     keras.utils.save_img(path, picture, data_format="channels_last", scale=False)

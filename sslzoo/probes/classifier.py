@@ -6,6 +6,8 @@ goes on from that plane through the whole encoder: a random head would first wre
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -36,23 +38,31 @@ class Head:
     encoder: keras.Model
     stage: str
     network: keras.Model
-    images: tuple
+    images: tuple[int, int, int]
 
-    def model(self):
+    def model(self) -> keras.Model:
         """Encoder and head as one `keras.Model`, (B, H, W, 3) in [0, 1] -> logits (B, K)."""
         body = keras.Model(self.encoder.input, self.encoder.get_layer(self.stage).output)
         images = keras.Input(self.images)
         return keras.Model(images, self.network(body(images)))
 
-    def predict(self, test):
+    def predict(self, test: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Labels (N,) and predicted labels (N,) of a dataset of `image` and `label`."""
         model = self.model()
         call = tf.function(lambda images: tf.argmax(model(images, training=False), axis=-1))
         pairs = [(b["label"].numpy(), call(b["image"]).numpy()) for b in test.batch(BATCH)]
-        return tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
+        labels, answers = zip(*pairs, strict=True)
+        return np.concatenate(labels), np.concatenate(answers)
 
 
-def fit_head(encoder, train, classes, *, stage="", seed=0) -> Head:
+def fit_head(
+    encoder: keras.Model,
+    train: tf.data.Dataset | tuple[np.ndarray, np.ndarray],
+    classes: Sequence[str],
+    *,
+    stage: str = "",
+    seed: int = 0,
+) -> Head:
     """Fits a plane to the frozen features of a stage. The encoder is not changed.
 
     Args:
@@ -83,7 +93,15 @@ def fit_head(encoder, train, classes, *, stage="", seed=0) -> Head:
     return Head(encoder, best, network, shape)
 
 
-def finetune(head, source, *, epochs=5, learning_rate=0.01, flip=True, seed=0):
+def finetune(
+    head: Head,
+    source: Any,
+    *,
+    epochs: int = 5,
+    learning_rate: float = 0.01,
+    flip: bool = True,
+    seed: int = 0,
+) -> None:
     """Trains a head and its encoder, in place, by SGD with momentum and a cosine schedule.
 
     Args:
@@ -95,7 +113,7 @@ def finetune(head, source, *, epochs=5, learning_rate=0.01, flip=True, seed=0):
         seed: of order, crops and flips.
     """
 
-    def pair(example):
+    def pair(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         image = example["image"]
         if flip:
             image = tf.image.stateless_random_flip_left_right(image, example["seed"])
@@ -122,7 +140,7 @@ def finetune(head, source, *, epochs=5, learning_rate=0.01, flip=True, seed=0):
         )
 
 
-def _check_labels(y, classes):
+def _check_labels(y: np.ndarray, classes: Sequence[str]) -> None:
     counts = np.bincount(y, minlength=len(classes))
     if len(classes) < 2 or counts.min() < 2:
         few = classes[int(counts.argmin())]
@@ -132,7 +150,7 @@ def _check_labels(y, classes):
         )
 
 
-def _network(maps, classes):
+def _network(maps: keras.KerasTensor, classes: int) -> keras.Model:
     """Keras tensor (B, h, w, C) -> model with logits (B, K); its weights are to come from `_plane`.
 
     Features are divided by the root of their number, so that one learning rate does for all.
@@ -145,7 +163,9 @@ def _network(maps, classes):
     return keras.Model(maps, keras.layers.Dense(classes, name="logits")(x), name="head")
 
 
-def _plane(x, y, seed):
+def _plane(
+    x: np.ndarray, y: np.ndarray, seed: int
+) -> tuple[float, list[np.ndarray], list[np.ndarray]]:
     """Features (N, D), labels (N,) -> accuracy on held-out labels, weights of norm and logits."""
     from sklearn.linear_model import LogisticRegression  # at the top it would slow every start
 

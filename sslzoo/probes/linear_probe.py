@@ -13,6 +13,7 @@ stage averaged over space.
 
 import dataclasses
 import itertools
+from typing import Any
 
 import keras
 import numpy as np
@@ -36,7 +37,7 @@ TOLERANCE = 1e-2
 class Scores:
     """Rows of a linear probe: dicts of stage, dims, accuracy, C, knn and the twin's `random_`."""
 
-    rows: list
+    rows: list[dict[str, Any]]
     train_labels: int
     test_labels: int
     classes: int
@@ -44,11 +45,11 @@ class Scores:
     seed: int
 
     @property
-    def best(self):
+    def best(self) -> dict[str, Any]:
         """The row with the highest accuracy."""
         return max(self.rows, key=lambda row: row["accuracy"])
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = ["stage      dims  accuracy  random init         C     kNN  random init"]
         for row in self.rows:
             random, random_knn = (
@@ -66,7 +67,14 @@ class Scores:
 
 
 def linear(
-    encoder, train, test, *, seed=0, random_init=True, max_features=9600, batch_size=256
+    encoder: keras.Model,
+    train: tf.data.Dataset | tuple[np.ndarray, np.ndarray],
+    test: tf.data.Dataset | tuple[np.ndarray, np.ndarray],
+    *,
+    seed: int = 0,
+    random_init: bool = True,
+    max_features: int = 9600,
+    batch_size: int = 256,
 ) -> Scores:
     """Probe every stage of `encoder`, and of the same architecture at random init.
 
@@ -78,7 +86,7 @@ def linear(
     """
     train, test = dataset(train, "train"), dataset(test, "test")
     models = [encoder, random_twin(encoder, seed)] if random_init else [encoder]
-    fits = []
+    fits: list[dict[str, dict[str, Any]]] = []
     for model in models:
         x, y = features(model, train, max_features, batch_size)
         x_test, y_test = features(model, test, max_features, batch_size)
@@ -97,11 +105,11 @@ def linear(
     return Scores(rows, len(y), len(y_test), len({*y, *y_test}), chance, seed)
 
 
-def random_twin(encoder, seed):
+def random_twin(encoder: keras.Model, seed: int) -> keras.Model:
     """The same architecture with weights drawn anew from its own initializers, by `seed`."""
     seeds = itertools.count(1_000_003 * (seed + 1) % (2**31 - 2**20))  # room for a million layers
 
-    def reseed(config):
+    def reseed(config: Any) -> Any:
         if isinstance(config, dict):
             return {k: next(seeds) if k == "seed" else reseed(v) for k, v in config.items()}
         return [reseed(v) for v in config] if isinstance(config, list) else config
@@ -112,7 +120,7 @@ def random_twin(encoder, seed):
 # === Features ===
 
 
-def dataset(data, name):
+def dataset(data: tf.data.Dataset | tuple[np.ndarray, np.ndarray], name: str) -> tf.data.Dataset:
     """`data` as a finite dataset of {"image", "label"}; `name` is what an error calls it."""
     if isinstance(data, tuple):
         images, labels = np.asarray(data[0]), np.asarray(data[1])
@@ -128,11 +136,14 @@ def dataset(data, name):
     return data
 
 
-def features(encoder, data, max_features, batch_size):
+def features(
+    encoder: keras.Model, data: tf.data.Dataset, max_features: int, batch_size: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """All stages in one pass: ({stage: (N, dims) float32}, labels (N,))."""
     model = _taps(encoder, data.element_spec["image"].shape, max_features)
     call = tf.function(lambda images: model(images, training=False), autograph=False)
-    parts, labels = {}, []
+    parts: dict[str, list[np.ndarray]] = {}
+    labels: list[np.ndarray] = []
     for batch in data.batch(batch_size).prefetch(1):
         images = tf.image.convert_image_dtype(batch["image"], tf.float32)
         for stage, value in call(images).items():
@@ -148,7 +159,7 @@ def features(encoder, data, max_features, batch_size):
     return arrays, np.concatenate(labels)
 
 
-def _taps(encoder, shape, max_features):
+def _taps(encoder: keras.Model, shape: tf.TensorShape, max_features: int) -> keras.Model:
     """Model (B, H, W, 3) -> {stage: (B, g * g * C)}, pooled in the graph to bound the memory."""
     names = encoders.stages(encoder)
     inside = keras.Model(encoder.input, {name: encoder.get_layer(name).output for name in names})
@@ -157,7 +168,7 @@ def _taps(encoder, shape, max_features):
     return keras.Model(images, {name: pooled(maps[name], max_features) for name in names})
 
 
-def pooled(maps, max_features):
+def pooled(maps: keras.KerasTensor, max_features: int) -> keras.KerasTensor:
     """Keras tensor (B, h, w, C) -> (B, g * g * C), averaged to at most `max_features`."""
     _, height, width, channels = maps.shape
     grid = max(1, min(height, width, int((max_features / channels) ** 0.5)))
@@ -168,7 +179,7 @@ def pooled(maps, max_features):
 # === Labels and the plane ===
 
 
-def check_labels(y, y_test):
+def check_labels(y: np.ndarray, y_test: np.ndarray) -> None:
     """Raises a `UserError` where no probe can be made of training (N,) and test labels (M,)."""
     classes = {*y, *y_test}
     if len({*y}) < 2:
@@ -182,13 +193,17 @@ def check_labels(y, y_test):
         raise UserError("A probe needs a class with two training labels. Received: one of each")
 
 
-def _vote(x, y, x_test, y_test, channels):
+def _vote(
+    x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, channels: int
+) -> float:
     """`knn` of the stage's cells (N, g * g * C), averaged."""
     x, x_test = (part.reshape(len(part), -1, channels).mean(1) for part in (x, x_test))
     return knn(x, y, x_test, y_test)
 
 
-def _fit(stage, x, y, x_test, y_test, seed):
+def _fit(
+    stage: str, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, seed: int
+) -> dict[str, Any]:
     """One row: C by a split of the training labels, then the plane over all of them."""
     from sklearn.linear_model import LogisticRegression  # at the top it would slow every start
 
@@ -203,7 +218,7 @@ def _fit(stage, x, y, x_test, y_test, seed):
     return {"stage": stage, "dims": dims, "accuracy": float(accuracy), "C": strength}
 
 
-def _span(x, x_test):
+def _span(x: np.ndarray, x_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates of both in the space that the rows of x span, where those are fewer than dims.
 
     The penalised optimum lies in that space, and an orthonormal basis changes no length: the same
@@ -219,14 +234,14 @@ def _span(x, x_test):
     return basis, scipy.linalg.solve_triangular(basis, x @ x_test.T, lower=True).T
 
 
-def choose(plane, x, y, dims, seed):
+def choose(plane: Any, x: np.ndarray, y: np.ndarray, dims: int, seed: int) -> tuple[float, float]:
     """The C that does best on a fifth of every class that is held out of the fit, and how well.
 
     C grows along the path, each fit starts from the one before, and the path ends where the
     accuracy falls: the planes beyond are the slow ones.
     """
     held = _held_out(y, seed)
-    best, best_accuracy = None, -1.0
+    best, best_accuracy = PATH[0] / dims, -1.0
     for strength in (c / dims for c in PATH):
         accuracy = plane.set_params(C=strength).fit(x[~held], y[~held]).score(x[held], y[held])
         if accuracy < best_accuracy:
@@ -236,7 +251,7 @@ def choose(plane, x, y, dims, seed):
     return best, best_accuracy
 
 
-def _held_out(y, seed):
+def _held_out(y: np.ndarray, seed: int) -> np.ndarray:
     """Mask (N,): every fifth example of each class, from its second on, in a random order."""
     order = np.random.default_rng(seed).permutation(len(y))
     held = np.zeros(len(y), bool)

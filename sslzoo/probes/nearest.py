@@ -1,7 +1,10 @@
 """Weighted k nearest neighbours, as NPID judges embeddings (Wu et al. 2018, arXiv:1805.01978)."""
 
+from typing import Any
+
 import keras
 import numpy as np
+import tensorflow as tf
 
 from sslzoo.errors import UserError
 
@@ -9,7 +12,14 @@ BATCH = 256  # images of a pass
 TESTED = 5000  # test images that `Monitor` asks about, at most
 
 
-def knn(features, labels, test_features, test_labels, neighbors=200, temperature=0.1):
+def knn(
+    features: np.ndarray,
+    labels: np.ndarray,
+    test_features: np.ndarray,
+    test_labels: np.ndarray,
+    neighbors: int = 200,
+    temperature: float = 0.1,
+) -> float:
     """Accuracy of the vote of the nearest training rows, each weighing exp(cosine / temperature).
 
     Args:
@@ -46,7 +56,7 @@ class Monitor(keras.callbacks.Callback):
         seed: chooses them.
     """
 
-    def __init__(self, pretext, train, test, images, seed=0):
+    def __init__(self, pretext: Any, train: Any, test: Any, images: int, seed: int = 0) -> None:
         super().__init__()
         self.pretext = pretext
         self.train = train
@@ -58,7 +68,7 @@ class Monitor(keras.callbacks.Callback):
         options = {"crop": pretext.crop, "shuffle": False, "stop": len(asked)}
         self.test = test.examples(table=asked, **options).batch(BATCH)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Adds the accuracy to the logs."""
         if self.memory is not None:
             rows = self.memory.gather(self.voters).numpy()
@@ -70,7 +80,8 @@ class Monitor(keras.callbacks.Callback):
             )
         logs["knn"] = knn(rows, labels, *self._embedded(self.test))
 
-    def _embedded(self, batches):
+    def _embedded(self, batches: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
         embed = self.pretext.embed
         pairs = [(np.asarray(embed(b["image"])), b["label"].numpy()) for b in batches]
-        return tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
+        rows, labels = zip(*pairs, strict=True)
+        return np.concatenate(rows), np.concatenate(labels)

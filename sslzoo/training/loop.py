@@ -2,17 +2,29 @@
 
 import pathlib
 import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from sslzoo.data import Source
+from sslzoo.pretext import Pretext
 from sslzoo.training import callbacks, checkpoints
+from sslzoo.training.run import Run
 
 PICTURED = 8  # puzzles on the contact sheet
 
 
-def pretrain(pretext, run, extra=(), table=None, source=None):
+def pretrain(
+    pretext: Pretext,
+    run: Run,
+    extra: Iterable[keras.callbacks.Callback] = (),
+    table: Callable[[int], Sequence[int] | np.ndarray] | None = None,
+    source: Source | None = None,
+) -> None:
     """Trains a compiled pretext on unlabelled images, from wherever the last attempt stopped.
 
     Leaves in `run.workdir`: `log.csv` (one row an epoch), `tensorboard/`, `puzzles.png` (puzzles,
@@ -61,13 +73,20 @@ def pretrain(pretext, run, extra=(), table=None, source=None):
             store.save(pretext, progress.step)
 
 
-def _fit(pretext, run, source, progress, reporters, table):
+def _fit(
+    pretext: Pretext,
+    run: Run,
+    source: Source,
+    progress: callbacks.Progress,
+    reporters: Sequence[keras.callbacks.Callback],
+    table: Callable[[int], Any] | None,
+) -> None:
     """From where the run is to the end of it, or of the epoch where it must stop there."""
     per_epoch = progress.per_epoch
     epoch, done = divmod(progress.step, per_epoch)
     last = epoch + 1 if done or table else run.epochs
 
-    def stop(epoch, logs):
+    def stop(epoch: int, logs: Any) -> None:
         pretext.stop_training = epoch + 1 == last
 
     examples = source.examples(
@@ -94,6 +113,6 @@ def _fit(pretext, run, source, progress, reporters, table):
         raise
 
 
-def _preview(pretext, run, source):
+def _preview(pretext: Pretext, run: Run, source: Source) -> tf.data.Dataset:
     """A few images in an order that training does not use: for the contact sheet."""
     return source.examples(seed=run.seed + 1, crop=pretext.crop, stop=PICTURED)

@@ -1,14 +1,18 @@
 """The optimizers of a run, by its flags."""
 
+from typing import Any
+
 import keras
 
 from sslzoo.training import schedules
 
 
 class Optimizers:
-    """The part of `Run` that makes them."""
+    """The part of `Run` that makes them: `self` has its fields, which a type checker cannot see."""
 
-    def learning_rate_schedule(self, learning_rate=None, times=1):
+    def learning_rate_schedule(
+        self: Any, learning_rate: float | None = None, times: int = 1
+    ) -> keras.optimizers.schedules.LearningRateSchedule:
         """The learning rate by steps, from the flags.
 
         A second player may have another highest one, and more steps: `times` in one of the first.
@@ -23,7 +27,7 @@ class Optimizers:
             factor=self.decay_factor,
         )
 
-    def sgd(self, momentum=0.9, nesterov=False):
+    def sgd(self: Any, momentum: float = 0.9, nesterov: bool = False) -> keras.optimizers.Optimizer:
         """SGD with the flags' schedule and weight decay.
 
         The papers add L2 to the gradient, where momentum multiplies it by 1 / (1 - momentum);
@@ -33,7 +37,13 @@ class Optimizers:
         settings = {"momentum": momentum, "nesterov": nesterov}
         return _sparing(keras.optimizers.SGD, self.learning_rate_schedule(), decay, settings)
 
-    def adam(self, beta_1=0.9, beta_2=0.999, learning_rate=None, times=1):
+    def adam(
+        self: Any,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        learning_rate: float | None = None,
+        times: int = 1,
+    ) -> keras.optimizers.Optimizer:
         """Adam with the flags' schedule and weight decay.
 
         The decay acts on the weights alone (arXiv:1711.05101), where the papers add L2 to the
@@ -43,7 +53,12 @@ class Optimizers:
         settings = {"beta_1": beta_1, "beta_2": beta_2}
         return _sparing(keras.optimizers.Adam, schedule, self.weight_decay, settings)
 
-    def compile_players(self, pretext, beta_1=0.9, discriminator_learning_rate=None):
+    def compile_players(
+        self: Any,
+        pretext: Any,
+        beta_1: float = 0.9,
+        discriminator_learning_rate: float | None = None,
+    ) -> None:
         """Compiles a `TwoPlayer` with an Adam for each player that it has."""
         optimizers = {
             name: self.adam(beta_1, 0.999, discriminator_learning_rate, pretext.critic_steps)
@@ -52,7 +67,9 @@ class Optimizers:
         pretext.compile(self.adam(beta_1), optimizers=optimizers, jit_compile=self.jit_compile)
 
 
-def _sparing(optimizer, learning_rate, decay, settings):
+def _sparing(
+    optimizer: type, learning_rate: Any, decay: float, settings: dict[str, Any]
+) -> keras.optimizers.Optimizer:
     """A new optimizer of that class whose weight decay spares all but the kernels."""
     made = optimizer(learning_rate, weight_decay=decay or None, **settings)
     made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])

@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import pathlib
 import time
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -15,6 +16,7 @@ from absl import logging
 from sslzoo import data, encoders, export, probes, settings, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.export import formats
+from sslzoo.pretext import Pretext
 from sslzoo.probes import linear_probe
 from sslzoo.settings import Area, Count, Epochs, OptionalCount, Pad, Positive, Seed, Weight
 from sslzoo.training import devices, labels, workdir
@@ -22,8 +24,10 @@ from sslzoo.training.optimizers import Optimizers
 
 STEPS = 10**9 - 1  # of a run: checkpoints are sorted by names of nine digits
 # Flags that a resumed run may change.
-MAY_DIFFER = ("backup_minutes", "formats", "monitor_images", "probe_dataset", "probe_images")
-MAY_DIFFER += ("probe_resize",)
+MAY_DIFFER = (
+    *("backup_minutes", "formats", "monitor_images"),
+    *("probe_dataset", "probe_images", "probe_resize"),
+)
 
 
 @dataclasses.dataclass
@@ -82,9 +86,12 @@ class Run(Optimizers):
     monitor_images: OptionalCount = 0
     formats: tuple[str, ...] = ()
 
-    no_labels = None  # why there is no probe though one was wanted
+    # Why there is no probe though one was wanted; no flag.
+    no_labels: UserError | None = dataclasses.field(default=None, init=False)
 
-    def start(self, recipe, flags, defaults=None):
+    def start(
+        self, recipe: str, flags: dict[str, str], defaults: dict[str, str] | None = None
+    ) -> None:
         """Checks the flags, prepares devices and folder. Called by `cli.recipe` before `main`.
 
         `flags` are all of the recipe as text; `defaults` the ones that a run has whose folder was
@@ -117,7 +124,7 @@ class Run(Optimizers):
         if not tf.config.list_physical_devices("GPU") and self.xla != "on":
             devices.deterministic()
 
-    def phase(self, name, **changes):
+    def phase(self, name: str, **changes: Any) -> "Run":
         """A further part of this run, started, in a folder `name` of its own."""
         changes["workdir"] = f"{self.workdir}/{name}"
         second = dataclasses.replace(self, **changes)
@@ -129,7 +136,7 @@ class Run(Optimizers):
     # === Data ===
 
     @functools.cached_property
-    def train_source(self):
+    def train_source(self) -> data.Source:
         """The unlabelled training images."""
         source = self._source("train")
         if source.size < self.batch_size:
@@ -140,11 +147,11 @@ class Run(Optimizers):
         return source
 
     @functools.cached_property
-    def test_source(self):
+    def test_source(self) -> data.Source:
         """The unlabelled held-back images."""
         return self._source("test")
 
-    def _source(self, split):
+    def _source(self, split: str) -> data.Source:
         """Without labels; the images are those of the labelled source, if it has the same."""
         if self.labelled and not self.probe_dataset and self.probe_resize in (0, self.resize):
             source = copy.copy(self.labelled[split])
@@ -153,7 +160,7 @@ class Run(Optimizers):
         return data.load(self.dataset, split, data_dir=self.data_dir, resize=self.resize)
 
     @functools.cached_property
-    def labelled(self):
+    def labelled(self) -> dict[str, data.Source] | None:
         """{"train", "test"}: sources with labels for probes; None where none is wanted or can be.
 
         Raises:
@@ -164,34 +171,35 @@ class Run(Optimizers):
         spec, resize = self.dataset, self.probe_resize or self.resize
         if self.probe_dataset:
             spec, resize = self.probe_dataset, self.probe_resize
-        options = {"data_dir": self.data_dir, "resize": resize, "labels": True}
+        load = functools.partial(data.load, spec, data_dir=self.data_dir, labels=True)
         try:
-            sources = {split: data.load(spec, split, **options) for split in ("train", "test")}
+            sources = {split: load(split, resize=resize) for split in ("train", "test")}
             labels.check(**sources, images=self.probe_images, seed=self.seed)
         except UserError as error:
-            return self._no_labels(error)
+            self._no_labels(error)
+            return None
         return sources
 
-    def _no_labels(self, error):
+    def _no_labels(self, error: UserError) -> None:
         """Training goes on without a probe, unless it was asked for by a flag of its own."""
         if self.probe_dataset:
             raise UserError(f"--probe_dataset: {error}") from None
         self.no_labels = error
 
     @functools.cached_property
-    def steps_per_epoch(self):
+    def steps_per_epoch(self) -> int:
         """Whole batches in an epoch; the images left over differ from epoch to epoch."""
         return self.train_source.size // self.batch_size
 
     # === Model ===
 
     @functools.cached_property
-    def strategy(self):
+    def strategy(self) -> tf.distribute.Strategy:
         """`MirroredStrategy` over `--devices`, one device included."""
         return devices.mirrored(self.devices)
 
     @contextlib.contextmanager
-    def scope(self):
+    def scope(self) -> Iterator[None]:
         """Where the model is made: under the strategy."""
         replicas = self.strategy.num_replicas_in_sync
         if self.batch_size % replicas:
@@ -202,7 +210,7 @@ class Run(Optimizers):
         with self.strategy.scope():
             yield
 
-    def new_encoder(self, **own):
+    def new_encoder(self, **own: Callable[[], keras.Model]) -> keras.Model:
         """The encoder that `--encoder` names; `own` are functions by name: the recipe's own."""
         if self.encoder in own:
             return own[self.encoder]()
@@ -216,14 +224,19 @@ class Run(Optimizers):
             raise UserError(f"--encoder: expected one of {names}, or {error}") from None
 
     @property
-    def jit_compile(self):
+    def jit_compile(self) -> bool:
         """For `compile`: what `--xla` means on this machine."""
         gpus = bool(tf.config.list_physical_devices("GPU"))
         return {"auto": gpus, "on": True, "off": False}[self.xla]
 
     # === What comes out ===
 
-    def finish(self, pretext, encoder=None, image_model=None):
+    def finish(
+        self,
+        pretext: Pretext,
+        encoder: keras.Model | None = None,
+        image_model: keras.Model | None = None,
+    ) -> probes.Scores | None:
         """Probes the encoder beside a random one and exports it; returns the scores or None.
 
         Args:
@@ -235,15 +248,16 @@ class Run(Optimizers):
         scores = self.probe(encoder, pretext.crop)
         path = f"{self.workdir}/exported/{self.recipe}"
         size = pretext.crop or self.resize or 96
-        options = {"card": self.card(scores), "image_size": size, "formats": self.formats}
-        logging.info("exported to %s", export.save(encoder, path, **options))
+        card = self.card(scores)
+        made = export.save(encoder, path, card=card, image_size=size, formats=self.formats)
+        logging.info("exported to %s", made)
         if image_model is not None:
             path = f"{path}_{image_model.name}"
             made = export.save_image_model(image_model, path, card=self.card(None))
             logging.info("exported to %s", made)
         return scores
 
-    def monitors(self, pretext):
+    def monitors(self, pretext: Pretext) -> list[keras.callbacks.Callback]:
         """A callback that watches any pretext by kNN after each epoch, where there are labels."""
         if not (self.monitor_images and self.labelled):
             return []
@@ -251,40 +265,44 @@ class Run(Optimizers):
             probes.Monitor(pretext, **self.labelled, images=self.monitor_images, seed=self.seed)
         ]
 
-    def look_at_probe(self, crop):
+    def look_at_probe(self, crop: int) -> None:
         """Says before training if its labelled images cannot be cut as the pretext's are."""
         if not (self.probe_images and self.labelled):
             return
         try:
-            for split, examples in self._probe_examples(crop).items():
+            for split, examples in self._probe_examples(self.labelled, crop).items():
                 linear_probe.dataset(examples, split)
         except UserError as error:
-            self.labelled = self._no_labels(error)
+            self._no_labels(error)
+            self.labelled = None
             logging.info("no probe: %s", error)
 
-    def _probe_examples(self, crop):
+    def _probe_examples(
+        self, sources: dict[str, data.Source], crop: int
+    ) -> dict[str, tf.data.Dataset]:
         """{"train", "test"}: datasets; the first in random order, as folders list class by class"""
-        train, test = self.labelled["train"], self.labelled["test"]
+        train, test = sources["train"], sources["test"]
         few = min(self.probe_images, train.size)
         return {
             "train": train.examples(seed=self.seed, crop=crop, stop=few),
             "test": test.examples(crop=crop, shuffle=False),
         }
 
-    def probe(self, encoder, crop):
+    def probe(self, encoder: keras.Model, crop: int) -> probes.Scores | None:
         """`probes.linear` on this run's labels; None where it has none, saying so."""
         if not (self.probe_images and self.labelled):
             return None
         logging.info("linear probe of the encoder and of a random-init one ...")
         try:
-            scores = probes.linear(encoder, **self._probe_examples(crop), seed=self.seed)
+            examples = self._probe_examples(self.labelled, crop)
+            scores = probes.linear(encoder, **examples, seed=self.seed)
         except UserError as error:  # what was trained is exported all the same
             logging.warning("no linear probe: %s", error)
             return None
         logging.info("\n%s", scores)
         return scores
 
-    def card(self, scores):
+    def card(self, scores: probes.Scores | None) -> dict[str, Any]:
         """What made this encoder, for `card.json`."""
         started_from = getattr(self, "started_from", None)
         return {
