@@ -8,7 +8,6 @@ import ast
 import dataclasses
 import functools
 import importlib
-import importlib.util
 import inspect
 import logging as std_logging
 import os
@@ -103,7 +102,7 @@ def parse(main: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
         raise UserError(f"expected flags, --name=value. Received: {' '.join(extra)}")
     arguments: dict[str, dict[str, Any]] = {}
     for flag in flags:
-        value = _typed(flag.kind, values[flag.name].value)
+        value = _typed(flag, values[flag.name].value)
         arguments.setdefault(flag.parameter, {})[flag.name] = value
     defaults = {name: p.default for name, p in inspect.signature(main).parameters.items()}
     return {name: _filled(defaults[name], name, given) for name, given in arguments.items()}
@@ -295,14 +294,15 @@ def _define(values: absl_flags.FlagValues, flag: Flag) -> None:
     define(flag.name, default, flag.about, flag_values=values)
 
 
-def _typed(kind: Any, value: Any) -> Any:
+def _typed(flag: Flag, value: Any) -> Any:
     """absl's lists are of strings: the numbers they stand for."""
     if not isinstance(value, list):
         return value
     try:
-        return tuple(typing.get_args(kind)[0](item) for item in value)
+        return tuple(typing.get_args(flag.kind)[0](item) for item in value)
     except ValueError:
-        raise UserError(f"expected numbers separated by commas. Received: {value}") from None
+        expected = f"--{flag.name}: expected numbers separated by commas"
+        raise UserError(f"{expected}. Received: {','.join(value)}") from None
 
 
 def _text(value: Any) -> str:

@@ -20,8 +20,9 @@ class Pretext(keras.Model):
 
     A subclass builds its network in `__init__` and hands `inputs` and `outputs` up, so it is a
     functional model from birth: it can be summarised, saved and restored before the first batch.
-    Every other `__init__` argument is kept: as an attribute of the same name, from that moment on,
-    and for `get_config`. Annotations (see `sslzoo.settings`) are checked before `__init__` runs.
+    Every other argument of the class's own `__init__` is kept: as an attribute of the same name,
+    from that moment on, and for `get_config`. Annotations (see `sslzoo.settings`) are checked
+    before `__init__` runs.
 
     What it learns from is either a loss given to `compile`, or its own `content_loss`, or, where
     there is neither, the cross-entropy of logits with the labels y.
@@ -240,7 +241,8 @@ class Pretext(keras.Model):
             (self.optimizer, self.ungrouped_variables),
             *((self.optimizers[name], group) for name, group in groups.items()),
         ]:
-            optimizer.apply(*zip(*(pairs[id(v)] for v in variables), strict=True))
+            if variables:
+                optimizer.apply(*zip(*(pairs[id(v)] for v in variables), strict=True))
 
     def after_step(self, y: Any, y_pred: Any) -> None:
         """Changes what lives across steps, e.g. a memory; in the replica context, without XLA."""

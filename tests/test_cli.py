@@ -8,10 +8,12 @@ import typing
 from functools import partial
 from typing import Literal
 
+import keras
 import pytest
 
 from sslzoo import cli
 from sslzoo.commands import list as list_command
+from sslzoo.commands import train
 from sslzoo.errors import UserError
 from sslzoo.recipes import jigsaw
 from sslzoo.training import Run
@@ -58,7 +60,7 @@ def test_a_flag_file_may_hold_comments(tmp_path):
         (["--nope=1"], "Unknown command line flag 'nope'"),
         (["--epochs=many"], "epochs"),
         (["--xla=perhaps"], "<auto|on|off>"),
-        (["--decay_epochs=1,b"], "numbers separated by commas"),
+        (["--decay_epochs=1,b"], "--decay_epochs: expected numbers separated by commas"),
         (["runs/x"], "expected flags, --name=value. Received: runs/x"),
         (["--flagfile=/not/there"], "/not/there"),
     ],
@@ -274,3 +276,17 @@ def test_python_m_sslzoo_is_the_command(tmp_path):
     assert "--root: expected a folder" in done.stderr
     helped = shell("-m", "sslzoo", "--help").stdout
     assert all(word in helped for word in ("list", "train", "classify", "serving-config", "pirl"))
+
+
+def test_train_without_a_name_and_with_help(capsys):
+    train.main("--help")
+    assert "pirl" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"sslzoo train NAME.*jigsaw.*Received: 'puzzle'"):
+        train.main("puzzle")
+
+
+def test_an_encoder_that_could_not_be_exported_is_refused_before_training(tmp_path):
+    x = keras.Input((8, 8, 3))
+    keras.Model(x, keras.layers.Conv2D(4, 3)(x)).save(tmp_path / "fixed.keras")
+    with pytest.raises(UserError, match=r"--encoder: .*images of any size.*\(None, 8, 8, 3\)"):
+        Run(encoder=str(tmp_path / "fixed.keras")).new_encoder()

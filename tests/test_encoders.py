@@ -271,3 +271,19 @@ def test_sobel_is_24_weights_that_are_not_trained_and_stay_in_a_random_twin():
     twin = random_twin(encoder, seed=1)
     for ours, theirs in zip(frozen, twin.weights, strict=False):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def test_a_name_with_weights_is_of_keras_applications(tmp_path, monkeypatch):
+    """`resnet50` alone is ours; with weights it is the one that Keras has weights of."""
+    file = tmp_path / "resnet.weights.h5"
+    theirs = keras.applications.ResNet50(include_top=False, weights=None)
+    theirs.save_weights(file)
+    got = encoders.get(f"ResNet50:{file}")
+    assert got.count_params() != encoders.get("resnet50").count_params()
+    kernel = theirs.get_layer("conv1_conv").kernel
+    np.testing.assert_array_equal(got.get_layer("conv1_conv").kernel, kernel)
+    with pytest.raises(
+        UserError, match=r"--encoder: expected weights of resnet50.*Received: '/no'"
+    ):
+        encoders.get("resnet50:/no")
+    assert not encoders.known("small:imagenet")

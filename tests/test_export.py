@@ -346,3 +346,10 @@ def test_images_that_are_no_numbers_are_refused_in_the_graph(served, wrong):
     for name in ("embed", "features"):
         with pytest.raises(tf.errors.InvalidArgumentError, match="images must be finite numbers"):
             served.signatures[name](images=tf.constant(images))
+
+
+def test_without_a_card_no_version_is_removed(encoder, tmp_path):
+    for version in ("1", "2", "7"):  # of another tool
+        (tmp_path / "animal" / version).mkdir(parents=True)
+    export.save(encoder, tmp_path / "animal")
+    assert export.versions(tmp_path / "animal") == [1, 2, 7, 8]

@@ -1,7 +1,10 @@
 """What a run will need is looked at before its first step; what fails later is one line."""
 
+import csv
 import errno
+import types
 
+import keras
 import numpy as np
 import pytest
 from absl import logging
@@ -159,3 +162,16 @@ def test_a_run_that_was_complete_keeps_its_last_checkpoint(tmp_path):
     training.pretrain(compiled(run), run)  # killed after training, before the probe
     assert path.read_bytes() == before
     assert (tmp_path / "run/log.csv").read_text() == log
+
+
+def test_a_log_whose_columns_changed_goes_on_with_both(tmp_path):
+    """A run with a kNN column that is resumed without it."""
+    (tmp_path / "log.csv").write_text("epoch,step,loss,knn\n1,8,0.5,0.3\n")
+    rows = callbacks.Rows(callbacks.Progress(8, 8, 2), tmp_path / "log.csv")
+    rows.set_model(types.SimpleNamespace(optimizer=keras.optimizers.SGD(0.25)))
+    rows.on_epoch_begin(1)
+    rows.progress.step = 16
+    rows.on_epoch_end(1, {"loss": 0.4})
+    with open(tmp_path / "log.csv", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["knn"], second["knn"], second["learning_rate"]) == ("0.3", "", "0.25")

@@ -1,17 +1,16 @@
 """The memory bank, its losses and its replicas (METHODS 5.7, 6), and the kNN probe."""
 
-import types
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import mirrored
+from conftest import mirrored, tiny_encoder
 
 from sslzoo import probes
 from sslzoo.errors import UserError
 from sslzoo.parts import memory
 from sslzoo.parts.memory import MemoryBank
+from sslzoo.pretexts.npid import Npid
 
 
 def unit(*shape, seed=0):
@@ -183,7 +182,7 @@ def test_every_replica_ends_with_the_same_bank():
 def test_impossible_settings_name_the_flag(settings, flag):
     whole = {"num_images": 9, "dims": 8, "momentum": 0.5, "temperature": 0.1, "negatives": 4}
     with pytest.raises(UserError, match=f"{flag}: .*Received"):
-        memory.check(types.SimpleNamespace(**{**whole, **settings}))
+        Npid(tiny_encoder(), view=16, crop=16, **{**whole, **settings})
 
 
 # === kNN ===

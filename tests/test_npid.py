@@ -154,7 +154,7 @@ def four_classes(tmp_path):
 def test_the_monitor_asks_the_bank(tmp_path):
     sources, logs = four_classes(tmp_path), {}
     pretext = small(200, dims=16)
-    monitor = probes.Monitor(pretext, *sources, images=200)
+    monitor = probes.Monitor(pretext, *sources, images=200, memory=pretext.memory)
     monitor.on_epoch_end(0, logs)
     assert 0.1 < logs["knn"] < 0.42  # a random bank
     centres = np.eye(16, dtype=np.float32)
@@ -170,7 +170,7 @@ def test_the_monitor_asks_the_bank(tmp_path):
 
 def test_the_monitor_embeds_images_where_there_is_no_bank_of_them(tmp_path):
     sources, logs = four_classes(tmp_path), {}
-    pretext = small(64)  # its bank is of other images
+    pretext = small(64)
     pretext.embed = lambda pixels: tf.one_hot(
         tf.cast(tf.round((pixels[:, 0, 0, 0] * 255 - 20) / 60), tf.int32), 4
     )

@@ -1,6 +1,7 @@
 """A run that is killed at any moment and started again ends in the same bits."""
 
 import csv
+import json
 import os
 import pathlib
 import signal
@@ -16,7 +17,7 @@ from absl import logging
 from conftest import tiny_encoder
 from toy import UpsideDown
 
-from sslzoo import training
+from sslzoo import data, training
 from sslzoo.errors import UserError
 from sslzoo.training import Run, callbacks, checkpoints, schedules
 
@@ -345,3 +346,16 @@ def test_a_file_is_no_workdir(tmp_path):
     (tmp_path / "run").write_text("not a folder")
     with pytest.raises(UserError, match=r"--workdir: expected a folder .* Received: .*run"):
         Run(workdir=str(tmp_path / "run")).start("toy", {})
+
+
+def test_a_source_of_another_number_of_images_is_refused_and_one_as_large_is_trained_on(tmp_path):
+    run = run_of(tmp_path, n=24)
+    pretext = compiled(run)
+    np.savez(tmp_path / "few.npz", x_train=np.zeros((9, 16, 16, 3), np.uint8))
+    with pytest.raises(UserError, match=r"source: expected 24 images.*Received: 9"):
+        training.pretrain(pretext, run, source=data.load(str(tmp_path / "few.npz")))
+    pair = data.Paired(run.train_source, data.load(str(tmp_path / "few.npz")))
+    training.pretrain(pretext, run, source=pair)
+    assert checkpoints.Checkpoints(tmp_path / "run/checkpoints").paths()
+    seen = json.loads((tmp_path / "run/images.json").read_text())["sha256"]
+    assert any(name.startswith("second: ") for name in seen)

@@ -108,6 +108,8 @@ class Classify:
     def _check(self) -> None:
         """Looks at everything that can be wrong, before the long work."""
         settings.check(type(self).__init__, vars(self))
+        if not self.workdir.strip():
+            raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
         if not self.encoder:
             names = ", ".join(entry.name for entry in zoo.list()) or "none yet"
             raise UserError(

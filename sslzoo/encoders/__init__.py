@@ -39,7 +39,7 @@ def get(name, **kwargs):
     lowered = family.lower()
     if not known(name):
         raise UserError(f"Unknown encoder. Expected one of {', '.join(names())}. Received: {name}")
-    if lowered in PRESETS:
+    if lowered in PRESETS and not weights:
         build, preset = PRESETS[lowered]
     else:
         build, preset = applications.build, {"name": lowered, "weights": weights or None}

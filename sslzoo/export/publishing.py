@@ -75,8 +75,8 @@ def _publish(
         os.replace(staging / "encoder.keras", path / "encoder.keras")
     before = _named(path)
     os.replace(staging / "card.json", path / "card.json")
-    for orphan in versions(path):  # complete, but killed before a card could name it
-        if before < orphan < version:
+    for orphan in versions(path) if before else []:
+        if before < orphan < version:  # complete, but its publisher was killed before its card
             shutil.rmtree(path / str(orphan), ignore_errors=True)
     return str(path / str(version))
 
@@ -103,7 +103,8 @@ def _alone(path: pathlib.Path) -> Iterator[None]:
     """Waits until no other process publishes there; a crash cannot leave this locked."""
     folder = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # some network file systems cannot
+            fcntl.flock(folder, fcntl.LOCK_EX)
         yield
     finally:
         os.close(folder)

@@ -11,6 +11,7 @@ from sslzoo.images import headers, orientation
 
 MAX_FILES = 256  # of one request: 0.2 MB each for a small network at 64 pixels, several for a large
 MAX_BYTES = 2**25  # of one file: one that is noise from end to end decodes in 0.4 s
+MAX_TOTAL = 2**28  # bytes of all files of a request
 PARALLEL = 4  # images of one request that are decoded at the same time
 
 
@@ -27,16 +28,19 @@ def squares(image_bytes, size):
 
 def checked(image_bytes):
     """The files (N,) themselves, after a look at their number, lengths and first bytes."""
-    count, length = tf.size(image_bytes), tf.reduce_max(tf.strings.length(image_bytes))
+    count, lengths = tf.size(image_bytes), tf.strings.length(image_bytes)
+    length, total = tf.reduce_max(lengths), tf.reduce_sum(tf.cast(lengths, tf.int64))
     jpeg = tf.strings.substr(image_bytes, 0, 3) == b"\xff\xd8\xff"
     png = tf.strings.substr(image_bytes, 0, 8) == b"\x89PNG\r\n\x1a\n"
     bad = tf.where(~(jpeg | png))[:, 0]
     message = "image_bytes must be JPEG or PNG files. Received something else at index:"
     many = f"image_bytes must be at most {MAX_FILES} files. Received:"
+    heavy = f"image_bytes must be at most {MAX_TOTAL} bytes together. Received:"
     long = f"image_bytes must be files of at most {MAX_BYTES} bytes. Received one of:"
     checks = [
         tf.debugging.Assert(count <= MAX_FILES, [many, count]),
         tf.debugging.Assert(length <= MAX_BYTES, [long, length]),
+        tf.debugging.Assert(total <= MAX_TOTAL, [heavy, total]),
         tf.debugging.Assert(tf.size(bad) == 0, [message, bad]),
     ]
     with tf.control_dependencies(checks):

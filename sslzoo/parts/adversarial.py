@@ -175,7 +175,8 @@ class TwoPlayer(Pretext):
         if not self.discriminator:
             return super().train_step(data)
         data = keras.utils.unpack_x_y_sample_weight(data)
-        play, critics = self.xla_compiled(self.play), self.parameter_groups["discriminator"]
+        play, critics = self.play, self.parameter_groups["discriminator"]
+        play = play if self.collective else self.xla_compiled(play)
         for i in range(self.critic_steps):
             part = [_part(tensors, i, self.critic_steps) for tensors in data]
             both = i == self.critic_steps - 1

@@ -104,13 +104,13 @@ class Superres(TwoPlayer):
         for ours, theirs in pairs:
             ours.assign(theirs)
 
-    def score_text(self, examples):
-        """What `score` finds on whole images, as text."""
-        photos = (example["image"].numpy() for example in examples)
-        text = (
-            "PSNR {psnr:.2f} dB, SSIM {ssim:.4f}; bicubic {bicubic_psnr:.2f} dB, {bicubic_ssim:.4f}"
-        )
-        return text.format(**score(self.upscaler(), photos, self.scale))
+    def report(self, source, count):
+        """PSNR and SSIM of the first images of a source, whole, beside bicubic's, as text."""
+        count = min(count, source.size)
+        photos = (e["image"].numpy() for e in source.examples(shuffle=False, stop=count))
+        text = "{} held-back images: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}; "
+        text += "bicubic {bicubic_psnr:.2f} dB, {bicubic_ssim:.4f}"
+        return text.format(count, **score(self.upscaler(), photos, self.scale))
 
     def upscaler(self):
         """A model that shares the weights: (B, H, W, 3) -> (B, scale H, scale W, 3), in [0, 1].

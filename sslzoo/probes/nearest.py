@@ -46,22 +46,23 @@ def knn(
 class Monitor(keras.callbacks.Callback):
     """`knn` after each epoch, logged as `knn`. Nothing of it feeds training.
 
-    The rows that vote are those of the memory bank, where the pretext has one that holds these
-    images; else the images are embedded anew.
+    The rows that vote are those of the memory bank; without one the images are embedded anew.
 
     Args:
-        pretext: a `Pretext`: has `embed` and `crop`, and may have a `memory`.
+        pretext: a `Pretext`: has `embed` and `crop`.
         train, test: labelled sources.
         images: training images that vote, at most; of test images at most `TESTED` are asked.
         seed: chooses them.
+        memory: the bank of the training images, or None.
     """
 
-    def __init__(self, pretext: Any, train: Any, test: Any, images: int, seed: int = 0) -> None:
+    def __init__(
+        self, pretext: Any, train: Any, test: Any, images: int, seed: int = 0, memory: Any = None
+    ) -> None:
         super().__init__()
         self.pretext = pretext
         self.train = train
-        memory = getattr(pretext, "memory", None)
-        self.memory = memory if memory is not None and memory.size == train.size else None
+        self.memory = memory
         draw = np.random.default_rng(seed).permutation
         self.voters = np.sort(draw(train.size)[:images])
         asked = np.sort(draw(test.size)[:TESTED])

@@ -13,8 +13,6 @@ from sslzoo.pretexts.bigan import BiGAN, dense_encoder
 from sslzoo.settings import Fraction
 from sslzoo.training import Run
 
-MEASURED = 500  # images on which the reconstruction is measured
-
 
 @cli.recipe
 def main(
@@ -40,7 +38,7 @@ def main(
         pretext = puzzle(run.new_encoder(dense=lambda: dense_encoder(*sizes)))
         run.compile_players(pretext, beta_1)
     training.pretrain(pretext, run)
-    examples = run.train_source.examples(seed=run.seed + 1, crop=pretext.crop, stop=MEASURED)
+    examples = run.train_source.examples(seed=run.seed + 1, crop=pretext.crop, stop=500)
     distances = pretext.reconstruction(pretext.puzzles(examples, min(run.batch_size, 50)))
     logging.info("G(E(x)) lies %.2f from x, and %.2f from other images", *distances)
     return run.finish(pretext)

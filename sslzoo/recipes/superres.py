@@ -47,7 +47,7 @@ def main(
         pretext = puzzle(encoder, adversarial=0.0)
         pretext.compile(run.adam(), jit_compile=run.jit_compile)
     training.pretrain(pretext, run)
-    report(pretext, run, scored_images)
+    logging.info(pretext.report(run.test_source, scored_images))
     if gan_epochs:
         budget = {"epochs": gan_epochs, "learning_rate": gan_learning_rate}
         second = run.phase("srgan", schedule="step", decay_epochs=(gan_epochs / 2,), **budget)
@@ -56,16 +56,9 @@ def main(
             srgan.take_generator(pretext)
             second.compile_players(srgan)
         training.pretrain(srgan, second)
-        report(srgan, second, scored_images)
+        logging.info(srgan.report(run.test_source, scored_images))
         pretext = srgan
     return run.finish(pretext, image_model=pretext.upscaler())
-
-
-def report(pretext, run, count):
-    """Logs PSNR and SSIM on held-back images, beside those of bicubic interpolation."""
-    count = min(count, run.test_source.size)
-    examples = run.test_source.examples(shuffle=False, stop=count)
-    logging.info("%d held-back images: %s", count, pretext.score_text(examples))
 
 
 if __name__ == "__main__":

@@ -115,7 +115,8 @@ class Rows(keras.callbacks.Callback):
         self.rows.append({**row, "seconds": round(seconds, 2)})
         temporary = self.path.with_suffix(".tmp")
         with writing(self.path), open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, self.rows[-1])
+            # Older rows may have columns that a resumed run no longer logs, and lack others.
+            writer = csv.DictWriter(file, {name: None for row in self.rows for name in row})
             writer.writeheader()
             writer.writerows(self.rows)
         with writing(self.path):

@@ -11,8 +11,9 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo.data import Source
+from sslzoo.errors import UserError
 from sslzoo.pretext import Pretext
-from sslzoo.training import callbacks, checkpoints
+from sslzoo.training import callbacks, checkpoints, workdir
 from sslzoo.training.run import Run
 
 PICTURED = 8  # puzzles on the contact sheet
@@ -37,7 +38,8 @@ def pretrain(
         pretext: a compiled `Pretext`, made under `run.scope()`.
         run: a `Run`: gives the images, the budget and the folder.
         extra: more callbacks; what they add to the logs of an epoch is logged with the rest.
-        source: what to train on; default: `run.train_source`.
+        source: what to train on, as many images as `run.train_source`, the default: for these the
+            learning rate is scheduled.
         table: function that is called before every epoch with its number, and returns the
             indices to draw from in it, see `data.Source.examples`. It may change the model.
 
@@ -45,10 +47,13 @@ def pretrain(
         UserError: the loss is no longer finite (named with its step), too many images cannot be
             decoded, or an image is too small for the puzzle.
     """
-    workdir, per_epoch = pathlib.Path(run.workdir), run.steps_per_epoch
-    source = source or run.train_source
+    folder, per_epoch = pathlib.Path(run.workdir), run.steps_per_epoch
+    if source is None:
+        source = run.train_source
+    else:
+        _check_source(source, run)
     run.look_at_probe(pretext.crop)
-    store = checkpoints.Checkpoints(workdir / "checkpoints")
+    store = checkpoints.Checkpoints(folder / "checkpoints")
     arrays = store.load(pretext, run.epochs * per_epoch)
     step = checkpoints.restore_state(pretext, arrays) if arrays else 0
     progress = callbacks.Progress(step, per_epoch, run.epochs)
@@ -60,7 +65,7 @@ def pretrain(
         *run.monitors(pretext),
         callbacks.Guard(progress, run.warmup_epochs * per_epoch),
         callbacks.RestoreMetrics(progress, arrays),
-        callbacks.Rows(progress, workdir / "log.csv"),
+        callbacks.Rows(progress, folder / "log.csv"),
         callbacks.Pictures(
             progress, workdir, pretext.puzzles(_preview(pretext, run, source), PICTURED)
         ),
@@ -116,3 +121,12 @@ def _fit(
 def _preview(pretext: Pretext, run: Run, source: Source) -> tf.data.Dataset:
     """A few images in an order that training does not use: for the contact sheet."""
     return source.examples(seed=run.seed + 1, crop=pretext.crop, stop=PICTURED)
+
+
+def _check_source(source: Source, run: Run) -> None:
+    if source.size != run.train_source.size:
+        raise UserError(
+            f"source: expected {run.train_source.size} images, as in --dataset={run.dataset}. "
+            f"Received: {source.size}"
+        )
+    workdir.claim_images(pathlib.Path(run.workdir), source)

@@ -106,9 +106,10 @@ class Run(Optimizers):
             raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
         formats.check(self.formats)
         self.recipe, self.flags, self.started = recipe, flags, time.time()
+        self.defaults = defaults or {}
         folder = writable_folder(pathlib.Path(self.workdir))
         workdir.lock(folder)
-        workdir.claim_flags(folder, flags, defaults or {}, MAY_DIFFER)
+        workdir.claim_flags(folder, flags, self.defaults, MAY_DIFFER)
         for path in (folder / "exported", folder / "exported" / recipe):
             if path.exists():
                 writable_folder(path)
@@ -130,7 +131,7 @@ class Run(Optimizers):
         second = dataclasses.replace(self, **changes)
         opened = ("labelled", "train_source", "test_source")  # the images are the same
         vars(second).update({name: vars(self)[name] for name in opened if name in vars(self)})
-        second.start(self.recipe, {**self.flags, **{k: str(v) for k, v in changes.items()}})
+        second.start(self.recipe, {**self.flags, "workdir": second.workdir}, self.defaults)
         return second
 
     # === Data ===
@@ -215,13 +216,20 @@ class Run(Optimizers):
         if self.encoder in own:
             return own[self.encoder]()
         if encoders.known(self.encoder):
+            if ":" in self.encoder:
+                self.started_from = {"encoder": self.encoder}
             return encoders.get(self.encoder)
         try:
-            encoder, self.started_from = zoo.open_encoder(self.encoder)
-            return encoder
+            encoder, made = zoo.open_encoder(self.encoder)
         except UserError as error:
             names = ", ".join([*own, *encoders.names()])
             raise UserError(f"--encoder: expected one of {names}, or {error}") from None
+        try:
+            export.check(encoder, 1)
+        except UserError as error:
+            raise UserError(f"--encoder: {error}") from None
+        self.started_from = {"encoder": self.encoder, **made}
+        return encoder
 
     @property
     def jit_compile(self) -> bool:
@@ -261,9 +269,9 @@ class Run(Optimizers):
         """A callback that watches any pretext by kNN after each epoch, where there are labels."""
         if not (self.monitor_images and self.labelled):
             return []
-        return [
-            probes.Monitor(pretext, **self.labelled, images=self.monitor_images, seed=self.seed)
-        ]
+        memory = None if self.probe_dataset else getattr(pretext, "memory", None)
+        train, test = self.labelled["train"], self.labelled["test"]
+        return [probes.Monitor(pretext, train, test, self.monitor_images, self.seed, memory)]
 
     def look_at_probe(self, crop: int) -> None:
         """Says before training if its labelled images cannot be cut as the pretext's are."""

@@ -12,10 +12,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from sslzoo import data
 from sslzoo.errors import UserError, writing
 
 LOOKED_AT = 64  # images whose bytes tell whether a source is the same
 FIRST_BYTES = 2**20  # of a file
+RENAMED = {"transform": "task"}  # flags, since sslzoo 0.1
 
 
 def lock(workdir):
@@ -69,7 +71,7 @@ def claim_flags(workdir, flags, defaults, may_differ):
         return
     lines = _text(path).splitlines()
     given = (line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
-    before = defaults | dict(given)
+    before = defaults | {RENAMED.get(name, name): value for name, value in given}
     differ = [
         f"--{name}={before.get(name)} (then) but {value} (now)"
         for name, value in flags.items()
@@ -110,7 +112,14 @@ def claim_images(workdir, source):
 
 
 def fingerprint(source):
-    """`images`: how many; `sha256`: of the bytes of some, by name, evenly spaced."""
+    """`images`: how many; `sha256`: of the bytes of some, by name, evenly spaced.
+
+    Of sources in a pair both are looked at.
+    """
+    if isinstance(source, data.Paired):
+        first, second = fingerprint(source.first), fingerprint(source.second)
+        again = {f"second: {name}": sha for name, sha in second["sha256"].items()}
+        return {"images": first["images"], "sha256": first["sha256"] | again}
     index = np.unique(np.linspace(0, source.size - 1, LOOKED_AT).astype(np.int64))
     columns = [column.numpy() for column in tf.nest.flatten(source.fetch(tf.constant(index)))]
     rows = zip(index, *columns, strict=True)
@@ -124,12 +133,12 @@ def _digest(parts):
     """Of what `fetch` brings of one image; of a path, the file."""
     digest = hashlib.sha256()
     for part in parts:
-        data = part if isinstance(part, bytes) else part.tobytes()
+        content = part if isinstance(part, bytes) else part.tobytes()
         if isinstance(part, bytes) and os.path.isfile(part):
             # One that cannot be read is the business of the run.
             with contextlib.suppress(OSError), open(part, "rb") as file:
-                data = b"%d " % os.fstat(file.fileno()).st_size + file.read(FIRST_BYTES)
-        digest.update(data)
+                content = b"%d " % os.fstat(file.fileno()).st_size + file.read(FIRST_BYTES)
+        digest.update(content)
     return digest.hexdigest()
 
 
