@@ -67,7 +67,7 @@ def pretrain(
         callbacks.RestoreMetrics(progress, arrays),
         callbacks.Rows(progress, folder / "log.csv"),
         callbacks.Pictures(
-            progress, workdir, pretext.puzzles(_preview(pretext, run, source), PICTURED)
+            progress, folder, pretext.puzzles(_preview(pretext, run, source), PICTURED)
         ),
         backup,
     ]
