@@ -60,7 +60,7 @@ def test_no_operation_of_the_list_leaves_the_process():
 
 def test_stateful_operations_of_the_list_are_calls_checks_and_reads():
     stateful = {name for name in allowed_ops.ALLOWED if op_def_registry.get(name).is_stateful}
-    calls = {"Assert", "If", "While", "PartitionedCall", "StatefulPartitionedCall"}
+    calls = {"Assert", "CheckNumerics", "If", "While", "PartitionedCall", "StatefulPartitionedCall"}
     assert stateful <= {*calls, "ReadVariableOp", "Placeholder"}
 
 

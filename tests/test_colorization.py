@@ -93,11 +93,11 @@ def test_a_grey_image_costs_nothing_and_teaches_nothing(kind):
     pretext.compile("sgd")
     x = np.random.default_rng(0).random((2, 16, 16, 3)).astype(np.float32)
     y = truth(np.random.default_rng(0).uniform(-4.9, 4.9, (2, 4, 4, 2)))
-    value, _, gradients = pretext.forward_backward(x, y, None)
+    value, *_, gradients = pretext.forward_backward(x, y, None)
     assert value == 0
     assert all(np.abs(gradient).max() == 0 for gradient in gradients)
     y[1, 0, 0, 0] = -6 / 110  # one colour makes the second image count
-    value, _, gradients = pretext.forward_backward(x, y, None)
+    value, *_, gradients = pretext.forward_backward(x, y, None)
     assert value > 0
     assert any(np.abs(gradient).max() > 0 for gradient in gradients)
 

@@ -1,5 +1,8 @@
 """The GAN reconstructor's six facts (METHODS 11.7), its arms and pictures."""
 
+import functools
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -161,8 +164,10 @@ def test_picture_shows_input_composition_and_truth(arm, panels):
 
 def test_the_table_s_tool_trains_the_arm_that_it_is_asked_for(tool, monkeypatch, tmp_path):
     table, seen = tool("reconstruction_table"), {}
-    table.FLAGS(["table", "--dataset=some.npz", f"--workdir={tmp_path}"])
-    monkeypatch.setattr(table.reconstruction, "main", lambda *a, **k: seen.update(k))
+    sheet = pathlib.Path(__file__).parents[1] / "recipes/reconstruction_cifar10.flags"
+    table.FLAGS(["table", "--dataset=some.npz", f"--workdir={tmp_path}", f"--sheet={sheet}"])
+    stand_in = functools.wraps(table.reconstruction.main)(lambda **given: seen.update(given))
+    monkeypatch.setattr(table.reconstruction, "main", stand_in)
     monkeypatch.setattr(table.keras.saving, "load_model", lambda path, **_: path)
     assert table.pretrained("l1") == f"{tmp_path}/l1/exported/reconstruction/encoder.keras"
     assert seen["puzzle"].keywords["arm"] == "l1"

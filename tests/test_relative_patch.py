@@ -88,12 +88,12 @@ def test_the_paper_steps_144_pixels_with_14_of_jitter_and_gaps_of_34():
 def test_the_crop_shrinks_to_150_000_to_450_000_pixels():
     pretext, sizes = make(PAPER), []
     pretext.corners = lambda label, side, seed: sizes.append(int(side)) or tf.zeros((2, 2), "int32")
-    for seed in range(40):
+    for seed in range(120):
         pretext.transform(example(np.zeros((670, 670, 3), np.float32), (seed, 0)))
     area = np.square(sizes)
-    assert 148_000 < area.min() < 180_000
-    assert 420_000 < area.max() < 450_000
-    assert area.mean() == pytest.approx(300_000, rel=0.1)
+    assert 148_000 < area.min() < 165_000
+    assert 435_000 < area.max() < 450_000
+    assert area.mean() == pytest.approx(300_000, rel=0.07)
 
 
 # === 3. Chance ===
@@ -108,7 +108,8 @@ def test_classes_are_balanced_and_the_initial_loss_is_ln_8():
     assert counts.min() > 25
     assert counts.max() < 80
     assert pretext.chance_loss == pytest.approx(2.0794, abs=1e-4)
-    assert pretext.evaluate(puzzles, verbose=0) == pytest.approx(np.log(8), rel=0.1)
+    loss = pretext.evaluate(puzzles, verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(np.log(8), rel=0.1)
 
 
 @pytest.mark.parametrize("normalize", ["rms", "standardize"])
