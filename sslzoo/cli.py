@@ -24,7 +24,7 @@ from typing import Any
 from absl import flags as absl_flags
 from absl import logging
 
-from sslzoo import settings
+from sslzoo import ranges
 from sslzoo.errors import STOPPING, UserError, stop
 
 
@@ -76,12 +76,12 @@ def call(main: Callable[..., Any], argv: list[str]) -> None:
 
 def check(main: Callable[..., Any], given: dict[str, Any]) -> None:
     """Raises a `UserError` where an argument of `main`, or a flag in it, is out of its range."""
-    settings.check(main, given)
+    ranges.check(main, given)
     for value in given.values():
         if dataclasses.is_dataclass(value):
-            settings.check(type(value).__init__, vars(value))
+            ranges.check(type(value).__init__, vars(value))
         elif isinstance(value, functools.partial):
-            settings.check(_constructor(value.func), value.keywords)
+            ranges.check(_constructor(value.func), value.keywords)
 
 
 def parse(main: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class Flag:
 
     name: str
     kind: Any  # a type, a `Literal` or a tuple of a type
-    allowed: settings.Range | None
+    allowed: ranges.Range | None
     default: Any
     about: str
     parameter: str
@@ -245,7 +245,7 @@ def _flags(
         if p.default is p.empty:  # the caller's to give
             continue
         default = (values or {}).get(name, p.default)
-        kind, allowed = kinds.get(name, type(p.default)), settings.range_of(hints.get(name))
+        kind, allowed = kinds.get(name, type(p.default)), ranges.range_of(hints.get(name))
         found.append(Flag(name, kind, allowed, default, text.get(name, ""), parameter or name))
     return found
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sslzoo import settings
+from sslzoo import ranges
 from sslzoo.errors import UserError
 
 NOT_KEPT = ("self", "encoder", "inputs", "outputs", "kwargs")  # of the arguments of `__init__`
@@ -21,7 +21,7 @@ class Pretext(keras.Model):
     A subclass builds its network in `__init__` and hands `inputs` and `outputs` up, so it is a
     functional model from birth: it can be summarised, saved and restored before the first batch.
     Every other argument of the class's own `__init__` is kept: as an attribute of the same name,
-    from that moment on, and for `get_config`. Annotations (see `sslzoo.settings`) are checked
+    from that moment on, and for `get_config`. Annotations (see `sslzoo.ranges`) are checked
     before `__init__` runs.
 
     What it learns from is either a loss given to `compile`, or its own `content_loss`, or, where
@@ -50,7 +50,7 @@ class Pretext(keras.Model):
         bound = inspect.signature(cls.__init__).bind_partial(pretext, *args, **kwargs)
         bound.apply_defaults()
         arguments = {name: value for name, value in bound.arguments.items() if name not in NOT_KEPT}
-        settings.check(cls.__init__, arguments)
+        ranges.check(cls.__init__, arguments)
         # Past Keras' __setattr__, which is not ready yet.
         pretext.__dict__["_arguments"] = {k: _plain(v) for k, v in arguments.items()}
         return pretext

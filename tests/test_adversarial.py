@@ -12,7 +12,7 @@ from conftest import examples, mirrored, tiny_encoder
 from sslzoo.errors import UserError
 from sslzoo.parts import adversarial
 from sslzoo.parts.adversarial import Balance, TwoPlayer
-from sslzoo.settings import Count, Weight
+from sslzoo.ranges import Count, Weight
 from sslzoo.training import checkpoints
 
 EVERY = pytest.mark.parametrize("gan", typing.get_args(adversarial.GAN))

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from sslzoo import data
 from sslzoo.data import decode, folder
-from sslzoo.data.keys import keys
+from sslzoo.data.order import keys
 from sslzoo.data.photos import Photos
 from sslzoo.errors import UserError
 from sslzoo.images import orientation

@@ -27,7 +27,7 @@ def test_is_small(animal):
 
 
 def test_the_pins_are_current():
-    """After an animal is trained anew: its `zoo.digest` goes into sslzoo/export/shipped.py."""
+    """After an animal is trained anew: its `zoo.digest` goes into sslzoo/export/pins.py."""
     assert {animal.name: animal.sha256 for animal in ANIMALS} == export.SHIPPED
 
 

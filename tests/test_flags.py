@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import tiny_encoder
 
-from sslzoo import cli, settings, training
+from sslzoo import cli, ranges, training
 from sslzoo.commands import classify
 from sslzoo.errors import UserError
 
@@ -82,10 +82,10 @@ def started(self, recipe, flags, defaults=None):
 @pytest.mark.parametrize(
     ("allowed", "inside", "beyond"),
     [
-        (settings.Range(0, 1), [0, 0.5, 1], [-1e-9, 1.1, math.nan]),
-        (settings.Range(0, 1, above=True), [1e-9, 1], [0, 2]),
-        (settings.Range(0, 1, below=True), [0, 0.999], [1]),
-        (settings.Range(0, above=True, below=True), [1e-30, 1e30], [0, math.inf, math.nan]),
+        (ranges.Range(0, 1), [0, 0.5, 1], [-1e-9, 1.1, math.nan]),
+        (ranges.Range(0, 1, above=True), [1e-9, 1], [0, 2]),
+        (ranges.Range(0, 1, below=True), [0, 0.999], [1]),
+        (ranges.Range(0, above=True, below=True), [1e-30, 1e30], [0, math.inf, math.nan]),
     ],
     ids=str,
 )
@@ -95,7 +95,7 @@ def test_ranges(allowed, inside, beyond):
 
 
 def test_a_tuple_is_checked_item_by_item():
-    def main(steps: tuple[settings.Weight, ...] = ()):
+    def main(steps: tuple[ranges.Weight, ...] = ()):
         """Nothing."""
 
     cli.check(main, {"steps": (0.0, 3.0)})
@@ -104,7 +104,7 @@ def test_a_tuple_is_checked_item_by_item():
 
 
 def test_what_a_partial_holds_is_checked_too():
-    def network(width: settings.Width = 1):
+    def network(width: ranges.Width = 1):
         """Nothing."""
 
     def main(puzzle=functools.partial(network, width=2)):

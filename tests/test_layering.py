@@ -11,7 +11,7 @@ ROOT = pathlib.Path(sslzoo.__file__).parent
 ORDER = [
     *(
         "errors",
-        "settings",
+        "ranges",
         "images",
         "pictures",
         "data",
@@ -29,7 +29,7 @@ NEVER = {  # package -> what it may not import though it comes earlier
     "export": {"pretext", "pretexts", "data", "probes"},
     "zoo": {"pretext", "pretexts", "data", "probes"},
     "training": {"pretexts"},
-    "cli": {*ORDER} - {"errors", "settings"},  # it finds recipes and commands by name
+    "cli": {*ORDER} - {"errors", "ranges"},  # it finds recipes and commands by name
     "commands": {"recipes", "pretexts"},
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -8,7 +8,7 @@ from conftest import examples, photo, tiny_encoder
 
 from sslzoo import encoders, export
 from sslzoo.errors import UserError
-from sslzoo.images import quality
+from sslzoo.images import psnr
 from sslzoo.parts.layers import PixelShuffle
 from sslzoo.pretexts import superres
 from sslzoo.pretexts.superres import Superres, srresnet
@@ -154,13 +154,13 @@ def test_similarity_is_that_of_y_without_the_border():
     a = np.full((20, 20, 3), 0.5, np.float32)
     b = a + np.float32(0.1)  # 0.1 * 219 / 255 of Y
     b[:4] = 1
-    psnr, _ = quality.similarity(a, b, 4)
-    assert float(psnr) == pytest.approx(-20 * np.log10(0.1 * 219 / 255), abs=0.01)
+    found, _ = psnr.psnr_and_ssim(a, b, 4)
+    assert float(found) == pytest.approx(-20 * np.log10(0.1 * 219 / 255), abs=0.01)
     green, blue = (a + np.eye(3, dtype=np.float32)[i] * 0.1 for i in (1, 2))
-    assert quality.similarity(a, green, 4)[0] < quality.similarity(a, blue, 4)[0]
+    assert psnr.psnr_and_ssim(a, green, 4)[0] < psnr.psnr_and_ssim(a, blue, 4)[0]
     noisy = a + np.random.default_rng(0).normal(0, 0.1, a.shape).astype(np.float32)
-    assert float(quality.similarity(a, a, 4)[1]) == pytest.approx(1)
-    assert quality.similarity(a, noisy, 4)[1] < 0.5
+    assert float(psnr.psnr_and_ssim(a, a, 4)[1]) == pytest.approx(1)
+    assert psnr.psnr_and_ssim(a, noisy, 4)[1] < 0.5
 
 
 def test_score_of_bicubic_itself_is_bicubics():

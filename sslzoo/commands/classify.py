@@ -16,10 +16,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import data, encoders, export, pictures, probes, settings, zoo
+from sslzoo import data, encoders, export, pictures, probes, ranges, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.pictures import confusion
-from sslzoo.settings import Count, Pad, Positive, Seed
+from sslzoo.ranges import Count, Pad, Positive, Seed
 
 
 @dataclasses.dataclass
@@ -107,7 +107,7 @@ class Classify:
 
     def _check(self) -> None:
         """Looks at everything that can be wrong, before the long work."""
-        settings.check(type(self).__init__, vars(self))
+        ranges.check(type(self).__init__, vars(self))
         if not self.workdir.strip():
             raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
         if not self.encoder:

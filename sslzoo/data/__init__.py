@@ -38,7 +38,7 @@ def load(
 
         return Photos(split, resize, labels)
     if spec.startswith("tfds:"):
-        from sslzoo.data.records import Records
+        from sslzoo.data.tfds import Records
 
         return Records(spec, split, data_dir, resize, labels)
     if spec.endswith(".npz"):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from sslzoo.data import decode
-from sslzoo.data.keys import fold, uniform
+from sslzoo.data.order import fold, uniform
 from sslzoo.data.source import Source
 from sslzoo.errors import UserError
 

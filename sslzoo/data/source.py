@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from sslzoo.data.keys import keys
+from sslzoo.data.order import keys
 from sslzoo.data.undecodable import Undecodable
 from sslzoo.errors import UserError
 

@@ -2,10 +2,10 @@
 
 from sslzoo.export.allowed_ops import keep_allowed
 from sslzoo.export.loaded import Export
+from sslzoo.export.pins import SHIPPED
 from sslzoo.export.private_copy import private_copy
 from sslzoo.export.publishing import ENCODER, digest, sha256, versions
 from sslzoo.export.saved_model import check, save, save_image_model
-from sslzoo.export.shipped import SHIPPED
 
 __all__ = [
     "ENCODER",

@@ -15,7 +15,7 @@ from sslzoo import pictures
 from sslzoo.errors import UserError
 from sslzoo.images import lab
 from sslzoo.pretext import Pretext
-from sslzoo.settings import Area, Count, OptionalWidth, Pixels, Positive
+from sslzoo.ranges import Area, Count, OptionalWidth, Pixels, Positive
 
 AB_SCALE = 110.0  # puzzles and the baseline hold a and b in this unit: about -1 to 1
 

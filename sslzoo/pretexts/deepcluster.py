@@ -16,7 +16,7 @@ from sslzoo.errors import UserError
 from sslzoo.images import geometry
 from sslzoo.parts import clusters
 from sslzoo.pretext import Pretext
-from sslzoo.settings import Area, Count, Fraction, OptionalWidth, Pixels, Width
+from sslzoo.ranges import Area, Count, Fraction, OptionalWidth, Pixels, Width
 
 HALF = 0.01  # a share of the clusters; where so few hold half of the images, they have collapsed
 

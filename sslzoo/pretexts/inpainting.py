@@ -17,7 +17,7 @@ from sslzoo.images import masks
 from sslzoo.parts import decoders
 from sslzoo.parts.adversarial import GAN, TwoPlayer
 from sslzoo.parts.layers import ChannelWiseDense
-from sslzoo.settings import Count, Fraction, OptionalWidth, Pad, Pixels, Width
+from sslzoo.ranges import Count, Fraction, OptionalWidth, Pad, Pixels, Width
 
 FILL = (0.485, 0.456, 0.406)  # about the mean of photographs, which encoders turn into 0
 

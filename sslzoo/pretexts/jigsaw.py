@@ -17,7 +17,7 @@ from sslzoo.errors import UserError
 from sslzoo.images import color, geometry, permutations
 from sslzoo.parts.layers import FoldedTimeDistributed
 from sslzoo.pretext import Pretext
-from sslzoo.settings import Count, Fraction, Pad, Pixels, Seed, Share, Width
+from sslzoo.ranges import Count, Fraction, Pad, Pixels, Seed, Share, Width
 
 PAPER_FIGURE_3 = {"crop": 225, "tile": 64}  # 75 px cells; the class defaults are the 85 px cells
 

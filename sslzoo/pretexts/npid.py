@@ -13,7 +13,7 @@ import tensorflow as tf
 from sslzoo import images, pictures
 from sslzoo.images import color, geometry
 from sslzoo.parts.memory import MemoryPretext
-from sslzoo.settings import Area, HalfTurn, OptionalCount, Pixels, Positive, Share, Width
+from sslzoo.ranges import Area, HalfTurn, OptionalCount, Pixels, Positive, Share, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")

@@ -16,7 +16,7 @@ from sslzoo.images import color, geometry, permutations
 from sslzoo.parts.layers import FoldedTimeDistributed
 from sslzoo.parts.memory import MemoryPretext
 from sslzoo.pretexts import jigsaw
-from sslzoo.settings import Area, Count, HalfTurn, OptionalCount, Pixels, Positive, Share, Width
+from sslzoo.ranges import Area, Count, HalfTurn, OptionalCount, Pixels, Positive, Share, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")

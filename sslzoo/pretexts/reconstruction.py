@@ -15,7 +15,7 @@ from sslzoo import pictures
 from sslzoo.errors import UserError
 from sslzoo.parts import decoders
 from sslzoo.parts.adversarial import GAN, TwoPlayer
-from sslzoo.settings import Count, Pixels, Share, Width
+from sslzoo.ranges import Count, Pixels, Share, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")

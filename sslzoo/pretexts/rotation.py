@@ -13,7 +13,7 @@ from sslzoo import images, pictures
 from sslzoo.errors import UserError
 from sslzoo.images import geometry
 from sslzoo.pretext import Pretext
-from sslzoo.settings import Count, OptionalWidth, Pad, Pixels
+from sslzoo.ranges import Count, OptionalWidth, Pad, Pixels
 
 
 @keras.saving.register_keras_serializable("sslzoo")

@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from sslzoo import pictures
 from sslzoo.errors import UserError
-from sslzoo.images import quality
+from sslzoo.images import psnr
 from sslzoo.parts.adversarial import GAN, TwoPlayer
 from sslzoo.parts.layers import PixelShuffle
-from sslzoo.settings import Count, Pixels, Weight, Width
+from sslzoo.ranges import Count, Pixels, Weight, Width
 
 VGG_LAYERS = {"vgg22": "block2_conv2", "vgg54": "block5_conv4"}  # after their ReLU
 VGG_SCALE = 12.75  # VGG's features are divided by it
@@ -155,7 +155,7 @@ def score(upscaler, photos, scale):
         small = shrink(picture, scale)
         ours = tf.clip_by_value(upscaler(small[None])[0], 0.0, 1.0)
         answers = (ours, enlarge(small, scale))
-        rows.append(np.ravel([quality.similarity(answer, picture, scale) for answer in answers]))
+        rows.append(np.ravel([psnr.psnr_and_ssim(answer, picture, scale) for answer in answers]))
     names = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
     return dict(zip(names, np.mean(rows, 0).tolist(), strict=True))
 

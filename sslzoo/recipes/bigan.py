@@ -10,7 +10,7 @@ from absl import logging
 
 from sslzoo import cli, training
 from sslzoo.pretexts.bigan import BiGAN, dense_encoder
-from sslzoo.settings import Fraction
+from sslzoo.ranges import Fraction
 from sslzoo.training import Run
 
 

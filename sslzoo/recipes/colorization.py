@@ -9,7 +9,7 @@ from functools import partial
 from sslzoo import cli, training
 from sslzoo.images import lab
 from sslzoo.pretexts.colorization import Colorization, dilated_vgg
-from sslzoo.settings import Fraction
+from sslzoo.ranges import Fraction
 from sslzoo.training import Run
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from sslzoo import cli, training
 from sslzoo.pictures import album
 from sslzoo.pretexts.deepcluster import DeepCluster, Recluster
-from sslzoo.settings import Count, Fraction
+from sslzoo.ranges import Count, Fraction
 from sslzoo.training import Run
 
 

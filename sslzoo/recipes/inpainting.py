@@ -8,7 +8,7 @@ from functools import partial
 
 from sslzoo import cli, training
 from sslzoo.pretexts.inpainting import Inpainting, context_encoder
-from sslzoo.settings import Fraction, Positive
+from sslzoo.ranges import Fraction, Positive
 from sslzoo.training import Run
 
 

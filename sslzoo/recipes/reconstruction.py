@@ -8,7 +8,7 @@ from functools import partial
 
 from sslzoo import cli, training
 from sslzoo.pretexts.reconstruction import Reconstruction, reconstructor
-from sslzoo.settings import Fraction, Positive
+from sslzoo.ranges import Fraction, Positive
 from sslzoo.training import Run
 
 

@@ -10,7 +10,7 @@ from absl import logging
 
 from sslzoo import cli, training
 from sslzoo.pretexts.superres import Superres, srresnet
-from sslzoo.settings import Count, OptionalCount, Positive, Width
+from sslzoo.ranges import Count, OptionalCount, Positive, Width
 from sslzoo.training import Run
 
 

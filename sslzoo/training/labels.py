@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from sslzoo.data.keys import keys
+from sslzoo.data.order import keys
 from sslzoo.probes import linear_probe
 
 

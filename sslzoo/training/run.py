@@ -13,12 +13,12 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import data, encoders, export, probes, settings, zoo
+from sslzoo import data, encoders, export, probes, ranges, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.export import formats
 from sslzoo.pretext import Pretext
 from sslzoo.probes import linear_probe
-from sslzoo.settings import Area, Count, Epochs, OptionalCount, Pad, Positive, Seed, Weight
+from sslzoo.ranges import Area, Count, Epochs, OptionalCount, Pad, Positive, Seed, Weight
 from sslzoo.training import devices, labels, workdir
 from sslzoo.training.optimizers import Optimizers
 
@@ -101,7 +101,7 @@ class Run(Optimizers):
             UserError: a flag is out of range, or the folder belongs to a run with other flags or
                 images, or to another process.
         """
-        settings.check(type(self).__init__, vars(self))
+        ranges.check(type(self).__init__, vars(self))
         if not self.workdir.strip():
             raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
         formats.check(self.formats)

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def similarity(a, b, border):
+def psnr_and_ssim(a, b, border):
     """PSNR in dB and SSIM of two images (H, W, 3) in [0, 1], without their border.
 
     Of Y as the papers take it: ITU-R BT.601 with foot- and headroom, 16 to 235 of 255.
