@@ -104,7 +104,7 @@ class Superres(TwoPlayer):
         for ours, theirs in pairs:
             ours.assign(theirs)
 
-    def report(self, source, count):
+    def scored(self, source, count):
         """PSNR and SSIM of the first images of a source, whole, beside bicubic's, as text."""
         count = min(count, source.size)
         photos = (e["image"].numpy() for e in source.examples(shuffle=False, stop=count))

@@ -47,7 +47,7 @@ def main(
         pretext = puzzle(encoder, adversarial=0.0)
         pretext.compile(run.adam(), jit_compile=run.jit_compile)
     training.pretrain(pretext, run)
-    logging.info(pretext.report(run.test_source, scored_images))
+    logging.info(pretext.scored(run.test_source, scored_images))
     if gan_epochs:
         budget = {"epochs": gan_epochs, "learning_rate": gan_learning_rate}
         second = run.phase("srgan", schedule="step", decay_epochs=(gan_epochs / 2,), **budget)
@@ -56,7 +56,7 @@ def main(
             srgan.take_generator(pretext)
             second.compile_players(srgan)
         training.pretrain(srgan, second)
-        logging.info(srgan.report(run.test_source, scored_images))
+        logging.info(srgan.scored(run.test_source, scored_images))
         pretext = srgan
     return run.finish(pretext, image_model=pretext.upscaler())
 
