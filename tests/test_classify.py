@@ -13,8 +13,8 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from sslzoo import cli, export, probes, zoo
 from sslzoo import data as sources
+from sslzoo import export, probes, signature, zoo
 from sslzoo.commands.classify import Classify
 from sslzoo.errors import UserError
 from sslzoo.pictures import confusion
@@ -150,7 +150,9 @@ def test_the_head_tells_classes_apart_and_the_encoder_stays(classes):
 
 
 def test_the_command_has_the_fields_as_flags(tmp_path):
-    settings = cli.parse(Classify, ["classify", "--finetune", "--top_k=3", "--learning_rate=1"])
+    settings = signature.parse(
+        Classify, ["classify", "--finetune", "--top_k=3", "--learning_rate=1"]
+    )
     assert Classify(**settings) == Classify(finetune=True, top_k=3, learning_rate=1.0)
     command = "from sslzoo.cli import console; console()"
     arguments = ["classify", "--encoder=wolf", "--dataset=none"]

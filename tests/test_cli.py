@@ -11,7 +11,7 @@ from typing import Literal
 import keras
 import pytest
 
-from sslzoo import cli
+from sslzoo import cli, signature
 from sslzoo.commands import list as list_command
 from sslzoo.commands import train
 from sslzoo.errors import UserError
@@ -27,7 +27,7 @@ def shell(*arguments, cwd=None):
 
 
 def parse(*flags):
-    return cli.parse(jigsaw.main, ["jigsaw", *flags])
+    return signature.parse(jigsaw.main, ["jigsaw", *flags])
 
 
 def ours(stderr):
@@ -197,7 +197,7 @@ def puzzled(run=Run(workdir="runs/x"), puzzle=partial(Puzzle, tiles=4), prior=""
 
 
 def flags(main):
-    return {flag.name: flag for flag in cli.flags_of(main)}
+    return {flag.name: flag for flag in signature.flags_of(main)}
 
 
 def test_a_class_gives_its_defaults_types_choices_and_help():
@@ -206,19 +206,19 @@ def test_a_class_gives_its_defaults_types_choices_and_help():
     assert typing.get_args(found["rule"].kind) == ("near", "far")
     assert found["prior"].about == "a file.", "what the recipe names wins over the class"
     assert found["seed"].default == 5, "and over the run"
-    assert "seed" in {flag.name for flag in cli.flags_of(jigsaw.main)}
+    assert "seed" in {flag.name for flag in signature.flags_of(jigsaw.main)}
     assert found["workdir"].parameter == "run"
-    assert len(found) == len(cli.flags_of(puzzled)), "each name once"
+    assert len(found) == len(signature.flags_of(puzzled)), "each name once"
 
 
 def test_the_command_line_fills_the_class_and_leaves_the_rest_to_the_recipe():
     line = ["x", "--rule=far", "--tiles=3", "--epochs=2", "--prior=p.npy"]
-    given = cli.parse(puzzled, line)
+    given = signature.parse(puzzled, line)
     assert given["puzzle"]("E").settings == ("E", 3, "far", None)
     assert (given["run"].epochs, given["prior"], given["seed"]) == (2, "p.npy", 5)
     assert puzzled.__defaults__[1].keywords == {"tiles": 4}, "the recipe's own numbers stay"
     with pytest.raises(UserError, match=r"<near\|far>"):
-        cli.parse(puzzled, ["x", "--rule=wide"])
+        signature.parse(puzzled, ["x", "--rule=wide"])
 
 
 def test_a_setting_that_would_be_lost_is_an_error_of_the_recipe():
@@ -235,9 +235,9 @@ def test_a_setting_that_would_be_lost_is_an_error_of_the_recipe():
         """`epochs` of which?"""
 
     with pytest.raises(TypeError, match=r"--prior cannot be of <class 'NoneType'>"):
-        cli.flags_of(untyped)
+        signature.flags_of(untyped)
     with pytest.raises(TypeError, match="--epochs is there twice"):
-        cli.flags_of(clash)
+        signature.flags_of(clash)
 
 
 def test_flags_txt_holds_what_a_python_caller_chose(tmp_path):
@@ -250,9 +250,11 @@ def test_flags_txt_holds_what_a_python_caller_chose(tmp_path):
 @pytest.mark.parametrize("recipe", cli.modules("recipes"))
 def test_every_flag_of_every_recipe_reaches_what_it_belongs_to(recipe):
     main = importlib.import_module(f"sslzoo.recipes.{recipe}").main
-    for flag in cli.flags_of(main):
+    for flag in signature.flags_of(main):
         value = other(flag)
-        given = cli.parse(main, [recipe, f"--{flag.name}={cli._text(value)}"])[flag.parameter]
+        given = signature.parse(main, [recipe, f"--{flag.name}={signature.text(value)}"])[
+            flag.parameter
+        ]
         if flag.parameter == "run":
             given = getattr(given, flag.name)
         elif isinstance(given, partial):

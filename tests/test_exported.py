@@ -12,7 +12,7 @@ import pytest
 import skimage
 import tensorflow as tf
 
-from sslzoo import cli, export, zoo
+from sslzoo import export, signature, zoo
 
 ROOT = pathlib.Path(__file__).parents[1]
 LIMIT = 2_000_000  # bytes an animal: a clone should stay light
@@ -36,7 +36,7 @@ def test_the_card_remakes_it_anywhere_and_is_honest(animal):
     card = animal.card
     main = importlib.import_module(f"sslzoo.recipes.{card['recipe']}").main
     flags = [f"--{name}={value}" for name, value in card["flags"].items()]
-    assert cli.parse(main, [card["recipe"], *flags])["run"].seed == card["seed"]
+    assert signature.parse(main, [card["recipe"], *flags])["run"].seed == card["seed"]
     assert not re.search(r'"[/~]', pathlib.Path(animal.path, "card.json").read_text())
     assert all({"accuracy", "random_accuracy"} <= row.keys() for row in card["scores"])
     assert re.search(r"% \(random init .*% *\) *[\d.]+ MB", str(animal))

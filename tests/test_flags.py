@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import tiny_encoder
 
-from sslzoo import cli, ranges, training
+from sslzoo import cli, ranges, signature, training
 from sslzoo.commands import classify
 from sslzoo.errors import UserError
 
@@ -19,7 +19,7 @@ MAINS["classify"] = classify.main
 NUMBERS = [
     pytest.param(main, flag, id=f"{name}-{flag.name}")
     for name, main in MAINS.items()
-    for flag in cli.flags_of(main)
+    for flag in signature.flags_of(main)
     if flag.kind in (int, float)
 ]
 
@@ -44,10 +44,10 @@ def test_a_number_out_of_its_range_is_refused_by_the_flag_s_name(main, flag):
     for value in outside(flag):
         line = ["x", f"--{flag.name}={value}"]
         with pytest.raises(UserError, match=rf"--{flag.name}: expected .*Received: "):
-            cli.check(main, cli.parse(main, line))
+            signature.check(main, signature.parse(main, line))
     for value in ("", "many", "²", "1e400x"):
         with pytest.raises(UserError, match=flag.name):
-            cli.parse(main, ["x", f"--{flag.name}={value}"])
+            signature.parse(main, ["x", f"--{flag.name}={value}"])
 
 
 @pytest.mark.parametrize("recipe", cli.modules("recipes"))
@@ -64,7 +64,7 @@ def test_the_least_values_are_refused_in_a_line_or_can_be_built(recipe, tmp_path
     monkeypatch.setattr(training.Run, "new_encoder", lambda self, **own: tiny_encoder())
     main = MAINS[recipe]
     run = [f"--dataset={tmp_path}/tiny.npz", f"--workdir={tmp_path}/run"]
-    for flag in cli.flags_of(main):
+    for flag in signature.flags_of(main):
         if flag.parameter == "run" or flag.kind not in (int, float):
             continue
         line = ["x", *run, f"--{flag.name}={flag.kind(flag.allowed.low)}"]
@@ -98,9 +98,9 @@ def test_a_tuple_is_checked_item_by_item():
     def main(steps: tuple[ranges.Weight, ...] = ()):
         """Nothing."""
 
-    cli.check(main, {"steps": (0.0, 3.0)})
+    signature.check(main, {"steps": (0.0, 3.0)})
     with pytest.raises(UserError, match=r"--steps: expected 0 to .*Received: \(1.0, nan\)"):
-        cli.check(main, {"steps": (1.0, math.nan)})
+        signature.check(main, {"steps": (1.0, math.nan)})
 
 
 def test_what_a_partial_holds_is_checked_too():
@@ -111,4 +111,4 @@ def test_what_a_partial_holds_is_checked_too():
         """Nothing."""
 
     with pytest.raises(UserError, match=r"--width: expected 1 to 65536. Received: 0"):
-        cli.check(main, {"puzzle": functools.partial(network, width=0)})
+        signature.check(main, {"puzzle": functools.partial(network, width=0)})

@@ -9,18 +9,9 @@ import sslzoo
 
 ROOT = pathlib.Path(sslzoo.__file__).parent
 ORDER = [
-    *(
-        "errors",
-        "ranges",
-        "images",
-        "pictures",
-        "data",
-        "pretext",
-        "parts",
-        "encoders",
-        "pretexts",
-    ),
-    *("probes", "export", "zoo", "training", "cli", "recipes", "commands", "__main__"),
+    *("errors", "ranges", "images", "pictures", "data", "pretext", "parts", "encoders"),
+    *("pretexts", "probes", "export", "zoo", "training", "signature", "cli", "recipes"),
+    *("commands", "__main__"),
 ]
 NEVER = {  # package -> what it may not import though it comes earlier
     "parts": {"data"},
@@ -29,7 +20,8 @@ NEVER = {  # package -> what it may not import though it comes earlier
     "export": {"pretext", "pretexts", "data", "probes"},
     "zoo": {"pretext", "pretexts", "data", "probes"},
     "training": {"pretexts"},
-    "cli": {*ORDER} - {"errors", "ranges"},  # it finds recipes and commands by name
+    "signature": {*ORDER} - {"errors", "ranges"},
+    "cli": {*ORDER} - {"errors", "signature"},  # it finds recipes and commands by name
     "commands": {"recipes", "pretexts"},
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

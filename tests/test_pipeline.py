@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sslzoo.recipes
-from sslzoo import cli, zoo
+from sslzoo import signature, zoo
 
 SHEETS = pathlib.Path(__file__).parents[1] / "recipes"
 RECIPES = [module.name for module in pkgutil.iter_modules(sslzoo.recipes.__path__)]
@@ -98,7 +98,7 @@ def test_a_trained_encoder_goes_on_and_is_watched_and_probed_on_other_images(ima
 def test_a_run_sheet_is_of_a_recipe_and_says_what_to_expect(sheet):
     recipe = max((name for name in RECIPES if sheet.stem.startswith(name)), key=len)
     main = importlib.import_module(f"sslzoo.recipes.{recipe}").main
-    settings = cli.parse(main, [recipe, f"--flagfile={sheet}"])
+    settings = signature.parse(main, [recipe, f"--flagfile={sheet}"])
     assert settings["run"].workdir.startswith(f"runs/{recipe}")
     first = sheet.read_text().split("--")[0]
     assert first.startswith("#")
@@ -107,7 +107,7 @@ def test_a_run_sheet_is_of_a_recipe_and_says_what_to_expect(sheet):
 
 def test_the_photos_sheet_spells_out_the_default():
     main = importlib.import_module("sslzoo.recipes.jigsaw").main
-    sheet = cli.parse(main, ["jigsaw", f"--flagfile={SHEETS / 'jigsaw_photos.flags'}"])
-    default = cli.parse(main, ["jigsaw"])
+    sheet = signature.parse(main, ["jigsaw", f"--flagfile={SHEETS / 'jigsaw_photos.flags'}"])
+    default = signature.parse(main, ["jigsaw"])
     assert sheet.pop("puzzle").keywords == default.pop("puzzle").keywords
     assert sheet == default

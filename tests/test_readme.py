@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from sslzoo import cli
+from sslzoo import cli, signature
 from sslzoo.export import formats
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -157,4 +157,4 @@ def known(owner):
         return frozenset(re.findall(defined, (ROOT / owner).read_text()))
     package = "recipes" if owner in cli.modules("recipes") else "commands"
     main = importlib.import_module(f"sslzoo.{package}.{owner.replace('-', '_')}").main
-    return frozenset(flag.name for flag in cli.flags_of(main))
+    return frozenset(flag.name for flag in signature.flags_of(main))

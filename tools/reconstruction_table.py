@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from sslzoo import cli, data, probes
+from sslzoo import data, probes, signature
 from sslzoo.recipes import reconstruction
 
 FLAGS = flags.FLAGS
@@ -37,7 +37,7 @@ HIDDEN = 256  # of the first fully connected layer
 
 def pretrained(arm):
     """The encoder of one arm."""
-    settings = cli.parse(reconstruction.main, ["reconstruction", f"--flagfile={FLAGS.sheet}"])
+    settings = signature.parse(reconstruction.main, ["reconstruction", f"--flagfile={FLAGS.sheet}"])
     settings["run"] = dataclasses.replace(
         settings["run"],
         dataset=FLAGS.dataset,

@@ -17,10 +17,10 @@ from sslzoo import data, encoders, export, probes, ranges, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.export import formats
 from sslzoo.pretext import Pretext
-from sslzoo.probes import linear_probe
 from sslzoo.ranges import Area, Count, Epochs, OptionalCount, Pad, Positive, Seed, Weight
-from sslzoo.training import devices, labels, workdir
+from sslzoo.training import devices, workdir
 from sslzoo.training.optimizers import Optimizers
+from sslzoo.training.probing import Probing
 
 STEPS = 10**9 - 1  # of a run: checkpoints are sorted by names of nine digits
 # Flags that a resumed run may change.
@@ -31,7 +31,7 @@ MAY_DIFFER = (
 
 
 @dataclasses.dataclass
-class Run(Optimizers):
+class Run(Optimizers, Probing):
     """One run of a recipe.
 
     Args:
@@ -161,33 +161,6 @@ class Run(Optimizers):
         return data.load(self.dataset, split, data_dir=self.data_dir, resize=self.resize)
 
     @functools.cached_property
-    def labelled(self) -> dict[str, data.Source] | None:
-        """{"train", "test"}: sources with labels for probes; None where none is wanted or can be.
-
-        Raises:
-            UserError: there are none in --probe_dataset.
-        """
-        if not (self.probe_images or self.monitor_images):
-            return None
-        spec, resize = self.dataset, self.probe_resize or self.resize
-        if self.probe_dataset:
-            spec, resize = self.probe_dataset, self.probe_resize
-        load = functools.partial(data.load, spec, data_dir=self.data_dir, labels=True)
-        try:
-            sources = {split: load(split, resize=resize) for split in ("train", "test")}
-            labels.check(**sources, images=self.probe_images, seed=self.seed)
-        except UserError as error:
-            self._no_labels(error)
-            return None
-        return sources
-
-    def _no_labels(self, error: UserError) -> None:
-        """Training goes on without a probe, unless it was asked for by a flag of its own."""
-        if self.probe_dataset:
-            raise UserError(f"--probe_dataset: {error}") from None
-        self.no_labels = error
-
-    @functools.cached_property
     def steps_per_epoch(self) -> int:
         """Whole batches in an epoch; the images left over differ from epoch to epoch."""
         return self.train_source.size // self.batch_size
@@ -263,51 +236,6 @@ class Run(Optimizers):
             path = f"{path}_{image_model.name}"
             made = export.save_image_model(image_model, path, card=self.card(None))
             logging.info("exported to %s", made)
-        return scores
-
-    def monitors(self, pretext: Pretext) -> list[keras.callbacks.Callback]:
-        """A callback that watches any pretext by kNN after each epoch, where there are labels."""
-        if not (self.monitor_images and self.labelled):
-            return []
-        memory = None if self.probe_dataset else getattr(pretext, "memory", None)
-        train, test = self.labelled["train"], self.labelled["test"]
-        return [probes.Monitor(pretext, train, test, self.monitor_images, self.seed, memory)]
-
-    def look_at_probe(self, crop: int) -> None:
-        """Says before training if its labelled images cannot be cut as the pretext's are."""
-        if not (self.probe_images and self.labelled):
-            return
-        try:
-            for split, examples in self._probe_examples(self.labelled, crop).items():
-                linear_probe.dataset(examples, split)
-        except UserError as error:
-            self._no_labels(error)
-            self.labelled = None
-            logging.info("no probe: %s", error)
-
-    def _probe_examples(
-        self, sources: dict[str, data.Source], crop: int
-    ) -> dict[str, tf.data.Dataset]:
-        """{"train", "test"}: datasets; the first in random order, as folders list class by class"""
-        train, test = sources["train"], sources["test"]
-        few = min(self.probe_images, train.size)
-        return {
-            "train": train.examples(seed=self.seed, crop=crop, stop=few),
-            "test": test.examples(crop=crop, shuffle=False),
-        }
-
-    def probe(self, encoder: keras.Model, crop: int) -> probes.Scores | None:
-        """`probes.linear` on this run's labels; None where it has none, saying so."""
-        if not (self.probe_images and self.labelled):
-            return None
-        logging.info("linear probe of the encoder and of a random-init one ...")
-        try:
-            examples = self._probe_examples(self.labelled, crop)
-            scores = probes.linear(encoder, **examples, seed=self.seed)
-        except UserError as error:  # what was trained is exported all the same
-            logging.warning("no linear probe: %s", error)
-            return None
-        logging.info("\n%s", scores)
         return scores
 
     def card(self, scores: probes.Scores | None) -> dict[str, Any]:

@@ -1,0 +1,111 @@
+"""What of a run looks at labels: the probe at its end, the vote of neighbours after each epoch."""
+
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from sslzoo import data, probes
+from sslzoo.data.order import keys
+from sslzoo.errors import UserError
+from sslzoo.pretext import Pretext
+from sslzoo.probes import linear_probe
+
+
+class Probing:
+    """The part of `Run` that has labels: `self` has its fields, which a type checker cannot see."""
+
+    no_labels: UserError | None
+
+    @functools.cached_property
+    def labelled(self: Any) -> dict[str, data.Source] | None:
+        """{"train", "test"}: sources with labels for probes; None where none is wanted or can be.
+
+        Raises:
+            UserError: there are none in --probe_dataset.
+        """
+        if not (self.probe_images or self.monitor_images):
+            return None
+        spec, resize = self.dataset, self.probe_resize or self.resize
+        if self.probe_dataset:
+            spec, resize = self.probe_dataset, self.probe_resize
+        load = functools.partial(data.load, spec, data_dir=self.data_dir, labels=True)
+        try:
+            sources = {split: load(split, resize=resize) for split in ("train", "test")}
+            _check(**sources, images=self.probe_images, seed=self.seed)
+        except UserError as error:
+            self._no_labels(error)
+            return None
+        return sources
+
+    def _no_labels(self: Any, error: UserError) -> None:
+        """Training goes on without a probe, unless it was asked for by a flag of its own."""
+        if self.probe_dataset:
+            raise UserError(f"--probe_dataset: {error}") from None
+        self.no_labels = error
+
+    def monitors(self: Any, pretext: Pretext) -> list[keras.callbacks.Callback]:
+        """A callback that watches any pretext by kNN after each epoch, where there are labels."""
+        if not (self.monitor_images and self.labelled):
+            return []
+        memory = None if self.probe_dataset else getattr(pretext, "memory", None)
+        train, test = self.labelled["train"], self.labelled["test"]
+        return [probes.Monitor(pretext, train, test, self.monitor_images, self.seed, memory)]
+
+    def look_at_probe(self: Any, crop: int) -> None:
+        """Says before training if its labelled images cannot be cut as the pretext's are."""
+        if not (self.probe_images and self.labelled):
+            return
+        try:
+            for split, examples in self._probe_examples(self.labelled, crop).items():
+                linear_probe.dataset(examples, split)
+        except UserError as error:
+            self._no_labels(error)
+            self.labelled = None
+            logging.info("no probe: %s", error)
+
+    def _probe_examples(
+        self: Any, sources: dict[str, data.Source], crop: int
+    ) -> dict[str, tf.data.Dataset]:
+        """{"train", "test"}: datasets; the first in random order, as folders list class by class"""
+        train, test = sources["train"], sources["test"]
+        few = min(self.probe_images, train.size)
+        return {
+            "train": train.examples(seed=self.seed, crop=crop, stop=few),
+            "test": test.examples(crop=crop, shuffle=False),
+        }
+
+    def probe(self: Any, encoder: keras.Model, crop: int) -> probes.Scores | None:
+        """`probes.linear` on this run's labels; None where it has none, saying so."""
+        if not (self.probe_images and self.labelled):
+            return None
+        logging.info("linear probe of the encoder and of a random-init one ...")
+        try:
+            examples = self._probe_examples(self.labelled, crop)
+            scores = probes.linear(encoder, **examples, seed=self.seed)
+        except UserError as error:  # what was trained is exported all the same
+            logging.warning("no linear probe: %s", error)
+            return None
+        logging.info("\n%s", scores)
+        return scores
+
+
+def _check(train: data.Source, test: data.Source, images: int, seed: int) -> None:
+    """Checks the labels that `Run.probe` will see.
+
+    Args:
+        train, test: labelled sources.
+        images: training images of the probe, at most; 0 for no probe.
+        seed: of their choice.
+
+    Raises:
+        UserError: `probes.linear` would refuse them.
+    """
+    if images:
+        position = tf.range(min(images, train.size))
+        index = keys(position, seed, train.size, train.size, shuffle=True)["index"]
+        y = tf.gather(train.labels, index).numpy()
+        linear_probe.check_labels(y, np.asarray(test.labels))
