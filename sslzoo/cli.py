@@ -93,6 +93,7 @@ def _guarded(function: Callable[..., Any], argv: list[str]) -> int:
         _listen(signal.SIG_DFL)  # a second one shall not be a traceback
         sys.stderr.write("\ninterrupted\n")
         return 128 + getattr(stopped, "signum", signal.SIGINT)
+    _listen(signal.SIG_IGN)  # all is done, but the interpreter's own end takes seconds
     return 0
 
 

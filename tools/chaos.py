@@ -37,7 +37,7 @@ TINY = {
     "inpainting": ["--crop=32"],
     "rotation": ["--crop=32"],
 }
-SHARED = ["--resize=0", "--epochs=12", "--batch_size=16", "--probe_images=40"]
+SHARED = ["--resize=0", "--epochs=40", "--batch_size=16", "--probe_images=40"]
 SHARED += ["--backup_minutes=0.02"]  # so that a SIGKILL finds a checkpoint of its own epoch
 
 
@@ -77,7 +77,7 @@ def attack(recipe, folder, draw):
                 run.send_signal(signum)
                 code = run.wait()
                 stopped[signum.name] = stopped.get(signum.name, 0) + 1
-                if code not in (*EXITS[signum], 0):
+                if code not in (*EXITS[signum], 0):  # 0: all was done, its end was not
                     odd.append(f"{signum.name} gave {code}")
             else:
                 break  # it was through before its time had come
