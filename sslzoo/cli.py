@@ -1,6 +1,7 @@
 """The command line: recipes and sub-commands, their errors, signals and exit codes."""
 
 import ast
+import atexit
 import dataclasses
 import functools
 import importlib
@@ -93,7 +94,7 @@ def _guarded(function: Callable[..., Any], argv: list[str]) -> int:
         _listen(signal.SIG_DFL)  # a second one shall not be a traceback
         sys.stderr.write("\ninterrupted\n")
         return 128 + getattr(stopped, "signum", signal.SIGINT)
-    _listen(signal.SIG_IGN)  # all is done, but the interpreter's own end takes seconds
+    atexit.register(_listen, signal.SIG_IGN)  # all is done, but TensorFlow's end takes seconds
     return 0
 
 
