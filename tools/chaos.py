@@ -12,6 +12,7 @@ other attacks are tests: damaged checkpoints (tests/test_checkpoints.py), every 
 import csv
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,15 +73,16 @@ def attack(recipe, folder, draw):
             run = subprocess.Popen([*command, f"--workdir={killed}"], stdout=errors, stderr=errors)
             signum = draw.choice(SIGNALS)
             try:
-                code = run.wait(draw.uniform(0.3, 1.0) * seconds)
+                code = run.wait(draw.uniform(0.3, 0.9) * seconds)
             except subprocess.TimeoutExpired:
                 run.send_signal(signum)
                 code = run.wait()
                 stopped[signum.name] = stopped.get(signum.name, 0) + 1
                 if code not in (*EXITS[signum], 0):  # 0: all was done, its end was not
                     odd.append(f"{signum.name} gave {code}")
-            else:
-                break  # it was through before its time had come
+            else:  # it was through before its time had come: once more, with less
+                seconds *= 0.8
+                shutil.rmtree(killed)
         if b"Traceback" in (folder / "stderr.txt").read_bytes():
             odd.append(f"a traceback after {signum.name}")
     subprocess.run([*command, f"--workdir={killed}"], check=True, capture_output=True)
