@@ -81,7 +81,7 @@ def attack(recipe, folder, draw):
                 if code not in (*EXITS[signum], 0):  # 0: all was done, its end was not
                     odd.append(f"{signum.name} gave {code}")
             else:  # it was through before its time had come: once more, with less
-                seconds *= 0.8
+                seconds, stopped = 0.8 * seconds, {}
                 shutil.rmtree(killed)
         if b"Traceback" in (folder / "stderr.txt").read_bytes():
             odd.append(f"a traceback after {signum.name}")
