@@ -142,8 +142,8 @@ def _usage() -> str:
     for name in modules("commands"):
         path = os.path.join(os.path.dirname(__file__), "commands", f"{name}.py")
         with open(path, encoding="utf-8") as file:
-            about = ast.get_docstring(ast.parse(file.read())) or ""
-        lines.append(f"sslzoo {name.replace('_', '-'):<18} {about.partition(chr(10))[0]}")
+            about, *_ = (ast.get_docstring(ast.parse(file.read())) or "").split("\n")
+        lines.append(f"sslzoo {name.replace('_', '-'):<18} {about}")
     lines += ["", "Each lists its flags with --help. The recipes that `sslzoo train` knows:"]
     return "\n".join(lines) + "\n" + textwrap.fill(", ".join(modules("recipes")), 90) + "\n"
 
