@@ -67,19 +67,105 @@ def test_grouped_convolution_splits():
     assert kernels == [[3, 3, 3, 2]] * 2
 
 
-def test_grouped_convolution_is_a_stock_one_in_a_file():
-    config = keras.saving.serialize_keras_object(layers.GroupedConv2D(4, 3, groups=2, name="c"))
-    stock = keras.saving.serialize_keras_object(keras.layers.Conv2D(4, 3, groups=2, name="c"))
-    assert config.pop("registered_name") == "Conv2D"
-    assert stock.pop("registered_name") is None
-    assert config == stock
+# === In a file ===
+
+OURS = [
+    (layers.GroupedConv2D, keras.layers.Conv2D, {"filters": 4, "kernel_size": 3, "groups": 2}),
+    (layers.FusedBatchNormalization, keras.layers.BatchNormalization, {"momentum": 0.9}),
+]
+
+
+@pytest.mark.parametrize(("ours", "stock", "options"), OURS)
+def test_our_layer_is_a_stock_one_in_a_file(ours, stock, options):
+    config = keras.saving.serialize_keras_object(ours(**options, name="c"))
+    expected = keras.saving.serialize_keras_object(stock(**options, name="c"))
+    assert config.pop("registered_name") == stock.__name__
+    assert expected.pop("registered_name") is None
+    assert config == expected
     assert "sslzoo" not in json.dumps(config)
 
 
-def test_only_our_own_convolution_loads_as_ours():
-    for kind in (layers.GroupedConv2D, keras.layers.Conv2D):
-        config = keras.saving.serialize_keras_object(kind(4, 3))
+@pytest.mark.parametrize(("ours", "stock", "options"), OURS)
+def test_only_our_own_layer_loads_as_ours(ours, stock, options):
+    for kind in (ours, stock):
+        config = keras.saving.serialize_keras_object(kind(**options))
         assert type(keras.saving.deserialize_keras_object(config)) is kind
+
+
+# === Fused batch normalisation ===
+
+
+def trained(layer, x, steps=2):
+    """Outputs, gradients and weights after some steps on (B, H, W, C)."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        for _ in range(steps):
+            y = layer(x, training=True)
+        loss = tf.reduce_sum(tf.cast(y, "float32") * noise(*y.shape, seed=1))
+    watched = [x, *(w.value for w in layer.trainable_variables)]
+    return [y, *tape.gradient(loss, watched), *layer.non_trainable_variables]
+
+
+def both_norms(x, **options):
+    """The same weights in ours and in the stock layer."""
+    options = {"momentum": 0.9, "epsilon": 1e-5, **options}
+    pair = [kind(**options) for kind in (layers.FusedBatchNormalization, stock_norm)]
+    for layer in pair:
+        layer.build(x.shape)
+        layer.set_weights([1 + noise(*w.shape, seed=i) ** 2 for i, w in enumerate(layer.weights)])
+    return pair
+
+
+stock_norm = keras.layers.BatchNormalization
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(1, n) for n in (4, 5, 5, 9)]),
+    center=st.booleans(),
+    scale=st.booleans(),
+    frozen=st.booleans(),
+)
+def test_fused_batch_norm_equals_the_stock_one(shape, center, scale, frozen):
+    x = tf.constant(3 + noise(*shape))
+    pair = both_norms(x, center=center, scale=scale, trainable=not frozen)
+    few = np.prod(shape[:3]) < 3  # what is left is rounding, times 1 / sqrt(epsilon)
+    for a, b in zip(*(trained(layer, x) for layer in pair), strict=True):
+        np.testing.assert_allclose(a, b, atol=0.05 if few else 2e-3, rtol=1e-3)
+    np.testing.assert_allclose(pair[0](x), pair[1](x), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_fused_batch_norm_keeps_statistics_in_float32(dtype):
+    x = tf.constant(3 + 100 * noise(8, 4, 4, 5), dtype.removeprefix("mixed_"))
+    pair = both_norms(x, dtype=dtype)
+    results = [trained(layer, x, steps=1) for layer in pair]
+    assert {r.dtype for r in results[0][-2:]} == {"float32"}
+    assert results[0][0].dtype == x.dtype
+    for a, b in zip(*results, strict=True):
+        a, b = np.array(a, "float32"), np.array(b, "float32")
+        np.testing.assert_allclose(a, b, rtol=0.02, atol=0.02 * np.abs(b).max())
+
+
+def test_fused_batch_norm_is_fused_in_training_and_under_xla():
+    x = tf.constant(noise(4, 3, 3, 2))
+    ours, stock = both_norms(x)
+    step = tf.function(lambda x: ours(x, training=True))
+    kinds = {op.type for op in step.get_concrete_function(x).graph.get_operations()}
+    assert "FusedBatchNormV3" in kinds
+    compiled = tf.function(lambda x: ours(x, training=True), jit_compile=True)
+    np.testing.assert_allclose(compiled(x), stock(x, training=True), atol=1e-4)
+    for a, b in zip(ours.weights, stock.weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"), [((4, 3), {}), ((4, 2, 2, 3), {"axis": 1}), ((4, 2, 3), {})]
+)
+def test_fused_batch_norm_leaves_the_rest_to_the_stock_one(shape, options):
+    x = tf.constant(noise(*shape))
+    for a, b in zip(*(trained(layer, x) for layer in both_norms(x, **options)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 # === Local response normalization ===

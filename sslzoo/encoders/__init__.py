@@ -18,7 +18,11 @@ import keras
 
 from sslzoo.encoders import applications, stem
 from sslzoo.errors import UserError
-from sslzoo.parts.layers import GroupedConv2D, local_response_normalization
+from sslzoo.parts.layers import (
+    FusedBatchNormalization,
+    GroupedConv2D,
+    local_response_normalization,
+)
 
 
 def get(name, **kwargs):
@@ -75,7 +79,7 @@ def stages(encoder):
 
 def _batch_norm(x, name):
     """Batch norm as in the papers' own frameworks; Keras' 0.99 outlives a run of minutes."""
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+    return FusedBatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 
 def _pad(x, size):

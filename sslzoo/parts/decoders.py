@@ -5,6 +5,8 @@ All weights start from N(0, 0.02), gains of batch norm from N(1, 0.02).
 
 import keras
 
+from sslzoo.parts.layers import FusedBatchNormalization
+
 WIDEST = 512  # channels
 
 
@@ -15,7 +17,7 @@ def normal(mean=0.0):
 
 def batch_norm(x, name):
     """Batch norm (B, H, W, C) -> the same shape."""
-    return keras.layers.BatchNormalization(
+    return FusedBatchNormalization(
         momentum=0.9, epsilon=1e-5, gamma_initializer=normal(1.0), name=f"{name}_bn"
     )(x)
 

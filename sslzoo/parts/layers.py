@@ -5,6 +5,21 @@ import tensorflow as tf
 from keras import ops
 
 
+def _saved_as_stock(layer):
+    """Has files call this subclass of a stock layer by the stock layer's name.
+
+    So a saved model names nothing of sslzoo and loads without it, slower. Where sslzoo is imported,
+    it loads as this class again. Keras writes a class into a file under its __module__ and
+    __name__, and an unregistered class with its bare name as "registered_name". A stock layer's is
+    null there, so the entry below only catches our own. See tests/test_layers.py.
+    """
+    stock = layer.__bases__[0].__name__
+    layer.__module__, layer.__name__ = "keras.layers", stock
+    keras.saving.get_custom_objects()[stock] = layer
+    return layer
+
+
+@_saved_as_stock
 class GroupedConv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` that computes its groups as separate convolutions.
 
@@ -12,9 +27,6 @@ class GroupedConv2D(keras.layers.Conv2D):
     AlexNet (groups=2) about three times slower on two cores (`tools/bench_encoders.py`). There is
     one kernel, (k, k, C / groups, filters), laid out as the stock layer's, and the result is the
     same.
-
-    In a file the layer *is* a `keras.layers.Conv2D`: a saved model names nothing of sslzoo and
-    loads without it, slower. Where sslzoo is imported, it loads as this class again.
     """
 
     def convolution_op(self, inputs, kernel):
@@ -27,12 +39,36 @@ class GroupedConv2D(keras.layers.Conv2D):
         return ops.concatenate([convolve(x, k) for x, k in zip(slices, kernels, strict=True)], -1)
 
 
-# Keras writes a class into a file under its __module__ and __name__, and an unregistered class
-# with its bare name as "registered_name". A stock layer's is null there, so the entry below only
-# catches our own, and turns them back into the fast form. See tests/test_layers.py.
-GroupedConv2D.__module__ = "keras.layers"
-GroupedConv2D.__name__ = "Conv2D"
-keras.saving.get_custom_objects()["Conv2D"] = GroupedConv2D
+@_saved_as_stock
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` that trains through TensorFlow's fused operation.
+
+    Takes and gives (B, H, W, C). On a CPU the stock layer's many small operations cost about
+    twice as much (`tools/bench_encoders.py`). Outputs, gradients and moving averages are the stock
+    layer's, up to rounding; what the operation cannot do (vectors, masks, `renorm`, float64,
+    statistics over replicas) goes the stock way, as does inference.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """(B, H, W, C) -> the same shape, normalised by the batch where that is trained."""
+        if not (training and self.trainable and mask is None and self._fusible(inputs)):
+            return super().call(inputs, training=training, mask=mask)
+        channels = inputs.shape[-1]
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            tf.ones([channels]) if self.gamma is None else tf.convert_to_tensor(self.gamma),
+            tf.zeros([channels]) if self.beta is None else tf.convert_to_tensor(self.beta),
+            epsilon=self.epsilon,
+        )
+        values = tf.cast(tf.size(inputs) // channels, tf.float32)  # of a channel
+        biased = variance * tf.maximum(values - 1, 1) / values  # the operation's is unbiased
+        for average, now in ((self.moving_mean, mean), (self.moving_variance, biased)):
+            average.assign(average * self.momentum + now * (1 - self.momentum))
+        return outputs
+
+    def _fusible(self, inputs):
+        plain = self.axis in (-1, 3) and not self.renorm and not self.synchronized
+        return plain and inputs.shape.rank == 4 and inputs.dtype != tf.float64
 
 
 def local_response_normalization(channels, name, window=5, alpha=1e-4):

@@ -14,6 +14,7 @@ import tensorflow as tf
 from sslzoo import pictures
 from sslzoo.errors import UserError
 from sslzoo.images import lab
+from sslzoo.parts.layers import FusedBatchNormalization
 from sslzoo.pretext import Pretext
 from sslzoo.ranges import Area, Count, OptionalWidth, Pixels, Positive
 
@@ -187,7 +188,7 @@ def dilated_vgg():
             stage = f"stage{i}" if j == convs else f"relu{i}_{j}"
             dilation = 2 if i in (5, 6) else 1
             x = _conv(x, width, f"conv{i}_{j}", stage, 2 if strided else 1, dilation)
-        x = keras.layers.BatchNormalization(
+        x = FusedBatchNormalization(
             momentum=0.9, epsilon=1e-5, center=False, scale=False, name=f"norm{i}"
         )(x)
     x = keras.layers.Conv2DTranspose(

@@ -14,7 +14,7 @@ from sslzoo import pictures
 from sslzoo.errors import UserError
 from sslzoo.images import psnr
 from sslzoo.parts.adversarial import GAN, TwoPlayer
-from sslzoo.parts.layers import PixelShuffle
+from sslzoo.parts.layers import FusedBatchNormalization, PixelShuffle
 from sslzoo.ranges import Count, Pixels, Weight, Width
 
 VGG_LAYERS = {"vgg22": "block2_conv2", "vgg54": "block5_conv4"}  # after their ReLU
@@ -234,7 +234,7 @@ def _conv(x, width, kernel, name, stride=1, bias=True):
 
 def _norm(x, gain="ones"):
     options = {"momentum": 0.9, "epsilon": 1e-5, "gamma_initializer": gain}
-    return keras.layers.BatchNormalization(**options)(x)
+    return FusedBatchNormalization(**options)(x)
 
 
 def _prelu(x, name):
