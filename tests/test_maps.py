@@ -35,8 +35,6 @@ class Toy(data.Source):
 
 
 class Chunks(Toy):
-    vectorised = True
-
     def open_chunk(self, raw, place, crop):
         spec = {
             name: tf.TensorSpec([crop or 6, crop or 6, n], tf.float32)

@@ -27,8 +27,6 @@ class Arrays(Source):
     All images have one size, so a whole chunk is gathered, resized and cropped at once.
     """
 
-    vectorised = True
-
     def __init__(self, spec, split, resize, labels):
         super().__init__(spec, split, resize)
         wanted = [f"x_{split}"] + (["y_train", "y_test", "class_names"] if labels else [])
@@ -67,6 +65,10 @@ class Arrays(Source):
             images = tf.gather(images, rows, axis=1, batch_dims=1)
             images = tf.gather(images, columns, axis=2, batch_dims=1)
         return images if images.dtype == tf.float32 else decode.to_float(images)
+
+    def chunk_of(self, crop):
+        """Whatever the crop: they are gathered whole."""
+        return self.chunk
 
     def name(self, index):
         """Its row."""

@@ -5,8 +5,8 @@ epoch = p // epoch_size and index = a stateless permutation of p % epoch_size. S
 shuffle buffer, the shuffle is a true global one, and a run restarted at position k sees exactly
 what it would have seen.
 
-Positions are handled in chunks: keys are computed and records fetched for a chunk at once, because
-tf.data costs some 50 microseconds per element and step. Only decoding happens per image.
+Positions are handled in chunks until the images are open, because tf.data costs some 50
+microseconds per element and step.
 """
 
 import types
@@ -19,6 +19,8 @@ import tensorflow as tf
 from sslzoo.data.order import keys
 from sslzoo.data.undecodable import Undecodable
 from sslzoo.errors import UserError
+
+CHUNK_PIXELS = 2**20  # of the images opened at once, 12 MB
 
 
 class Source:
@@ -35,11 +37,10 @@ class Source:
         class_names: list of str, or None unless loaded with `labels=True`.
     """
 
-    chunk = 64  # images fetched at once
+    chunk = 64  # images opened at once, at most
     can_fail = False  # whether `open` meets unchecked bytes; then `fetch` returns (n,) strings
     # name -> channels of what `open` returns
     maps: Mapping[str, int] = types.MappingProxyType({"image": 3})
-    vectorised = False  # whether `open_chunk` opens a whole chunk at once
 
     def __init__(self, spec: str, split: str, resize: int) -> None:
         self.spec, self.split, self.resize = spec, split, resize
@@ -73,8 +74,22 @@ class Source:
         raise NotImplementedError
 
     def open_chunk(self, raw: Any, place: tf.Tensor, crop: int) -> tf.Tensor | dict[str, tf.Tensor]:
-        """All rows of `fetch`, each at its own `place` (n, 2) -> (n, H, W, 3), or their dict."""
-        raise NotImplementedError
+        """All rows of `fetch`, each at its own `place` (n, 2) -> (n, H, W, 3), or their dict.
+
+        One by one, unless a subclass knows better.
+        """
+        return tf.map_fn(
+            lambda row: self.opened(row[0], row[1], crop),
+            (raw, place),
+            fn_output_signature={
+                name: tf.TensorSpec([crop or None, crop or None, channels])
+                for name, channels in self.maps.items()
+            },
+        )
+
+    def chunk_of(self, crop: int) -> int:
+        """How many images of that crop are opened at once; whole ones have different shapes."""
+        return max(1, min(CHUNK_PIXELS // crop**2, self.chunk)) if crop else 1
 
     def name(self, index: int) -> str:
         """What a message calls image `index`."""
@@ -136,34 +151,28 @@ class Source:
                 f"may not be larger than the source). Received: {epoch_size}"
             )
 
-        def chunk(position: tf.Tensor) -> dict[str, Any]:
+        def key(position: tf.Tensor) -> dict[str, Any]:
             key = keys(position, seed, epoch_size, drawn, shuffle, table)
             return {**key, "raw": self.fetch(key["index"])}
 
-        def example(key: dict[str, Any], maps: Any, index: tf.Tensor) -> dict[str, tf.Tensor]:
-            example = {**maps, "index": index, "seed": key["seed"]}
-            if self.labels is not None:
-                example["label"] = tf.gather(self.labels, index)
-            return example
-
-        def whole_chunk(position: tf.Tensor) -> dict[str, tf.Tensor]:
-            key = chunk(position)
+        def opened(key: dict[str, Any]) -> dict[str, Any]:
             maps = self._named(self.open_chunk(key["raw"], key["place"], crop))
-            return example(key, maps, key["index"])
+            return {name: key[name] for name in key if name != "raw"} | {"maps": maps}
 
-        def single(key: dict[str, Any]) -> dict[str, tf.Tensor]:
-            return example(key, self.opened(key["raw"], key["place"], crop), key["index"])
+        def example(key: dict[str, Any]) -> dict[str, tf.Tensor]:
+            example = {**key["maps"], "index": key["index"], "seed": key["seed"]}
+            if self.labels is not None:
+                example["label"] = tf.gather(self.labels, key["index"])
+            return example
 
         # An order of its own, whatever the dataset's options say: purity is not negotiable.
         ordered = {"num_parallel_calls": parallel, "deterministic": True}
-        ds = tf.data.Dataset.range(start, stop).batch(self.chunk)
-        if self.vectorised:
-            ds = ds.map(whole_chunk, **ordered).unbatch()
-        elif self.can_fail:
-            ds = self.undecodable.open_or_replace(ds.map(chunk, **ordered), crop, ordered)
-            ds = ds.map(lambda key: example(key, key["maps"], key["index"]))
+        ds = tf.data.Dataset.range(start, stop).batch(self.chunk_of(crop)).map(key, **ordered)
+        if self.can_fail:
+            ds = self.undecodable.open_or_replace(ds, opened, crop, ordered)
         else:
-            ds = ds.map(chunk, **ordered).unbatch().map(single, **ordered)
+            ds = ds.map(opened, **ordered)
+        ds = ds.map(example).unbatch()
         return ds.apply(tf.data.experimental.assert_cardinality(max(stop - start, 0)))
 
     def opened(self, raw: Any, place: tf.Tensor, crop: int) -> dict[str, tf.Tensor]:

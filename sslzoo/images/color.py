@@ -39,19 +39,28 @@ def grey(image):
     return tf.repeat(tf.reduce_sum(image * GREY_WEIGHTS, -1, keepdims=True), 3, axis=-1)
 
 
-def random_grey(image, probability, seed):
+def grey_planes(planes):
+    """`grey` of planes (n, 3, H, W)."""
+    luma = tf.tensordot(planes, tf.constant(GREY_WEIGHTS), [[1], [0]])
+    return tf.stack([luma] * 3, axis=1)
+
+
+def random_grey(image, probability, seed, grey=grey):
     """`grey(image)` with the given probability, else the image."""
     return tf.cond(
         tf.random.stateless_uniform((), seed) < probability, lambda: grey(image), lambda: image
     )
 
 
-def standardize(image):
-    """Each channel of (H, W, C) to mean 0 and deviation 1; a constant channel to zeros."""
-    mean, variance = tf.nn.moments(image, axes=[0, 1], keepdims=True)
-    std = tf.sqrt(variance)
+def standardize(image, axes=(0, 1)):
+    """Each channel of (H, W, C) to mean 0 and deviation 1; a constant channel to zeros.
+
+    `axes` are those of a channel's pixels.
+    """
+    image -= tf.reduce_mean(image, axes, keepdims=True)
+    std = tf.sqrt(tf.reduce_mean(tf.square(image), axes, keepdims=True))
     flat = std < 1e-3  # a quarter of a grey level: what is left is rounding
-    return tf.where(flat, 0.0, (image - mean) / tf.where(flat, 1.0, std))
+    return image * tf.where(flat, 0.0, 1 / std)
 
 
 def scale_to_rms(image, rms):

@@ -91,16 +91,13 @@ class Jigsaw(Pretext):
     def transform(self, example):
         """One image -> (tiles (grid * grid, tile, tile, 3) in the order of permutation k, k)."""
         seeds = images.split_seed(example["seed"], 3)
-        image = color.random_grey(example["image"], self.grey, seeds[0])
-        tiles = tf.stack(self.cut(image, seeds[1]))
         k = tf.random.stateless_uniform((), seeds[2], 0, self.num_permutations, tf.int32)
-        return tf.gather(tiles, tf.constant(self.permutations)[k]), k
-
-    def cut(self, image, seed):
-        """(crop, crop, 3) -> a list of tiles (tile, tile, 3), row by row, before any shuffling."""
-        windows = self.windows(seed)
-        tiles = [geometry.shift_channels(image, self.tile, windows[i]) for i in range(self.grid**2)]
-        return [color.standardize(tile) for tile in tiles] if self.normalize else tiles
+        windows = tf.gather(self.windows(seeds[1]), tf.constant(self.permutations)[k])
+        tiles = geometry.cut_planes(example["image"], self.tile, windows)
+        # Grey only now: channels shifted against each other would bring colour back.
+        tiles = color.random_grey(tiles, self.grey, seeds[0], color.grey_planes)
+        tiles = color.standardize(tiles, axes=(2, 3)) if self.normalize else tiles
+        return geometry.from_planes(tiles), k
 
     def windows(self, seed):
         """Top left corners in the crop, by tile and channel: (grid * grid, 3, 2) int32."""
