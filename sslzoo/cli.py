@@ -20,8 +20,10 @@ from typing import Any
 from absl import flags as absl_flags
 from absl import logging
 
-from sslzoo import signature
+from sslzoo import names_only, signature
 from sslzoo.errors import STOPPING, UserError, stop
+
+NOTHING_TO_SAY = 3  # an exit code
 
 
 def recipe(main: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,14 +62,16 @@ def console() -> typing.NoReturn:
     sys.exit(_guarded(_command, sys.argv))
 
 
+def start(module: str, argv: list[str]) -> None:
+    """Imports a recipe or command and calls its `main`, if the command line is right."""
+    _look(module, argv)
+    call(importlib.import_module(module).main, argv)
+
+
 def call(main: Callable[..., Any], argv: list[str]) -> None:
-    """Calls `main` with what the command line says; `*words` are given as they are."""
-    if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(main).parameters.values()):
-        main(*argv[1:])
-        return
-    given = signature.parse(main, argv)
-    signature.check(main, given)
-    main(**given)
+    """Calls `main` with what the command line says."""
+    words, given = _arguments(main, argv)
+    main(*words, **given)
 
 
 def modules(package: str) -> list[str]:
@@ -77,6 +81,41 @@ def modules(package: str) -> list[str]:
 
 
 # === Running ===
+
+
+def _arguments(main: Callable[..., Any], argv: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """What `main` is called with: `*words` as they are, or else settings, within their ranges."""
+    if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(main).parameters.values()):
+        return argv[1:], {}
+    given = signature.parse(main, argv)
+    signature.check(main, given)
+    return [], given
+
+
+def _look(module: str, argv: list[str]) -> None:
+    """Answers --help and wrong flags before TensorFlow is imported, which takes seconds.
+
+    A child of this process, where Keras and TensorFlow are names only, reads the command line.
+    Where it had something to say this process ends with its code; where there was nothing, or the
+    child could not tell, this process goes on.
+    """
+    if "tensorflow" in sys.modules:  # nothing to gain, and its threads do not survive a fork
+        return
+    child = os.fork()
+    if child:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code in (0, 2):
+            sys.exit(code)
+        return
+    _listen(signal.SIG_DFL)  # the parent says "interrupted"
+    names_only.install()
+    try:
+        _arguments(importlib.import_module(module).main, argv)
+    except UserError:
+        raise
+    except Exception:
+        pass  # the parent meets it too, or it comes of the names
+    os._exit(NOTHING_TO_SAY)
 
 
 def _guarded(function: Callable[..., Any], argv: list[str]) -> int:
@@ -133,7 +172,7 @@ def _command(argv: list[str]) -> None:
         words = ", ".join(name.replace("_", "-") for name in modules("commands"))
         received = " ".join(["sslzoo", *argv[1:]])
         raise UserError(f"expected one of {words}. Received: {received}")
-    call(importlib.import_module(f"sslzoo.commands.{name}").main, argv[1:])
+    start(f"sslzoo.commands.{name}", argv[1:])
 
 
 def _usage() -> str:
@@ -148,11 +187,13 @@ def _usage() -> str:
     return "\n".join(lines) + "\n" + textwrap.fill(", ".join(modules("recipes")), 90) + "\n"
 
 
-def _is_the_program() -> bool:
-    """Whether this process is `python -m sslzoo.recipes.NAME`."""
+def _program() -> str:
+    """The recipe, if this process is `python -m sslzoo.recipes.NAME`, as its module's name."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec is not None and spec.name.startswith("sslzoo.recipes.")
+    return spec.name if spec and spec.name.startswith("sslzoo.recipes.") else ""
 
 
-if _is_the_program():  # it imports TensorFlow, which takes seconds, before it can call `run`
+if _program():  # it imports TensorFlow before it can call `run`
+    if code := _guarded(functools.partial(_look, _program()), sys.argv):
+        sys.exit(code)
     _listen(_quit)

@@ -70,6 +70,8 @@ class Pretext(keras.Model):
         Args:
             example: dict of `image` (H, W, 3) float32 in [0, 1], of `crop` x `crop` pixels if
                 there is a `crop`; `index` () int64; and `seed` (2,) int32.
+                Traced without AutoGraph, whose conversion takes longer than the tracing: for an
+                `if` on a tensor use `tf.cond`, or `tf.function` on the method.
 
         Returns:
             `(x, y)`, or `(x, y, sample_weight)`: one element of what `fit` takes.
@@ -88,8 +90,9 @@ class Pretext(keras.Model):
                 f"--crop: expected examples of {self.crop} x {self.crop} pixels, as "
                 f"source.examples(crop={self.crop}) gives them. Received: {shape}"
             )
+        transform = tf.autograph.experimental.do_not_convert(self.transform)
         return (
-            examples.map(self.transform, num_parallel_calls=tf.data.AUTOTUNE)
+            examples.map(transform, num_parallel_calls=tf.data.AUTOTUNE)
             .batch(batch_size, drop_remainder=True)
             .prefetch(tf.data.AUTOTUNE)
         )

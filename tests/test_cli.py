@@ -1,6 +1,7 @@
 """The command line is the recipe's signature; what a user does wrong is one line."""
 
 import importlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -18,12 +19,15 @@ from sslzoo.errors import UserError
 from sslzoo.recipes import jigsaw
 from sslzoo.training import Run
 
+RECIPES = [f"recipes.{name}" for name in cli.modules("recipes")]
 ROOT = pathlib.Path(__file__).parents[1]
 HEAVY = ("tensorflow_datasets", "sklearn", "scipy", "matplotlib", "tensorboard", "skimage")
 
 
-def shell(*arguments, cwd=None):
-    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True)
+def shell(*arguments, cwd=None, **env):
+    env = {**os.environ, **env}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
 
 
 def parse(*flags):
@@ -106,6 +110,59 @@ def test_a_wrong_flag_is_refused_before_data_is_touched(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture(scope="module")
+def no_libraries(tmp_path_factory):
+    """Environment in which the import of TensorFlow or Keras is an error."""
+    folder = tmp_path_factory.mktemp("fakes")
+    for name in ("tensorflow", "keras"):
+        (folder / f"{name}.py").write_text(f"raise ImportError('{name} was imported')\n")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+
+
+@pytest.mark.parametrize("module", ["commands.classify", *RECIPES])
+def test_help_is_the_same_without_tensorflow_and_keras(module, no_libraries, capsys):
+    main = importlib.import_module(f"sslzoo.{module}").main
+    with pytest.raises(SystemExit):
+        signature.parse(main, ["x", "--help"])
+    package, name = module.split(".")
+    command = ["sslzoo.recipes." + name] if package == "recipes" else ["sslzoo", name]
+    helped = shell("-m", *command, "--help", **no_libraries)
+    assert (helped.stderr, helped.returncode) == ("", 0)
+    assert helped.stdout == capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("sslzoo.recipes.pirl --nope", "error: Unknown command line flag 'nope'"),
+        ("sslzoo.recipes.pirl --hue=0.6", "error: --hue: expected 0 to 0.5. Received: 0.6"),
+        ("sslzoo.recipes.pirl --xla=perhaps", "<auto|on|off>"),
+        ("sslzoo train jigsaw --epochs=0", "error: --epochs: expected 1 to "),
+        ("sslzoo train jigsaw --epochs=0 --debug", "Traceback"),
+        ("sslzoo classify --top_k=0", "error: --top_k: expected 1 to "),
+        ("sslzoo train nobody", "Received: 'nobody'"),
+        ("sslzoo list --root=/not/there", "--root: expected a folder"),
+    ],
+)
+def test_a_wrong_line_is_refused_without_tensorflow_and_keras(line, words, no_libraries):
+    done = shell("-m", *line.split(), **no_libraries)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(ours(done.stderr)) == 1 or "--debug" in line
+
+
+@pytest.mark.parametrize("line", ["--help", "list", "train --help", "serving-config --help"])
+def test_the_small_commands_import_neither_tensorflow_nor_keras(line, no_libraries):
+    done = shell("-m", "sslzoo", *line.split(), **no_libraries)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout
+
+
+def test_what_names_alone_cannot_tell_the_libraries_do(no_libraries):
+    code = "from sslzoo import cli, names_only; names_only.install = lambda: 1 / 0; cli.console()"
+    assert shell("-c", code, "list", **no_libraries).stdout.startswith("name ")
+
+
 def test_start_up_imports_nothing_heavy_that_keras_does_not():
     """Keras itself imports scikit-learn and matplotlib where it finds them."""
     code = (
@@ -115,15 +172,11 @@ def test_start_up_imports_nothing_heavy_that_keras_does_not():
     assert shell("-c", code).stdout.strip() == "[]"
 
 
-def test_the_sslzoo_command_trains_lists_and_names_what_it_knows(tmp_path):
-    code = "from sslzoo.cli import console; console()"
-    helped = shell("-c", code, "train", "jigsaw", "--help")
+def test_the_sslzoo_command_trains_and_lists(tmp_path):
+    helped = shell("-m", "sslzoo", "train", "jigsaw", "--help")
     assert helped.stdout == shell("-m", "sslzoo.recipes.jigsaw", "--help").stdout
-    unknown = shell("-c", code, "train", "puzzle")
-    assert unknown.returncode == 2
-    assert "jigsaw" in ours(unknown.stderr)[0]
-    code = f"import os; os.environ['SSLZOO_ZOO'] = {str(tmp_path)!r}; {code}"
-    assert shell("-c", code, "list").stdout == "the zoo is empty\n"
+    code = "from sslzoo.cli import console; console()"
+    assert shell("-c", code, "list", SSLZOO_ZOO=str(tmp_path)).stdout == "the zoo is empty\n"
 
 
 def test_the_list_has_a_header_over_its_columns(capsys):
@@ -272,10 +325,7 @@ def other(flag):
     return changes.get(flag.kind, lambda v: flag.kind(v + 1))(flag.default)
 
 
-def test_python_m_sslzoo_is_the_command(tmp_path):
-    done = shell("-m", "sslzoo", "list", "--root=/not/there")
-    assert done.returncode == 2
-    assert "--root: expected a folder" in done.stderr
+def test_python_m_sslzoo_is_the_command():
     helped = shell("-m", "sslzoo", "--help").stdout
     assert all(word in helped for word in ("list", "train", "classify", "serving-config", "pirl"))
 

@@ -190,3 +190,25 @@ def test_the_embedding_is_the_encoder_s_last_maps_averaged():
     pretext = mean()
     expected = pretext.encoder.predict_on_batch(pixels).mean((1, 2))
     np.testing.assert_allclose(pretext.embed(pixels), expected, atol=1e-6)
+
+
+def test_a_transform_that_asks_a_tensor_is_a_tf_function():
+    class Brighter(Mean):
+        """Dark images are made brighter."""
+
+        def transform(self, example):
+            image = example["image"]
+            if tf.reduce_mean(image) < 2:
+                image += 1.0
+            return image, tf.reduce_mean(image, (0, 1))
+
+    class Converted(Brighter):
+        """The same, converted."""
+
+        transform = tf.function(Brighter.transform)
+
+    data = examples(8, 2)
+    with pytest.raises(tf.errors.OperatorNotAllowedInGraphError):
+        Brighter(tiny_encoder()).puzzles(data, 2)
+    x, _ = next(iter(Converted(tiny_encoder()).puzzles(data, 2)))
+    assert tf.reduce_min(x) >= 1

@@ -1,6 +1,5 @@
 """a recipe: `sslzoo train NAME --flags`, the same as `python -m sslzoo.recipes.NAME`"""
 
-import importlib
 import sys
 
 from sslzoo import cli
@@ -18,4 +17,4 @@ def main(*words: str) -> None:
             f"expected sslzoo train NAME, where NAME is one of {', '.join(recipes)}. "
             f"Received: {name!r}"
         )
-    cli.call(importlib.import_module(f"sslzoo.recipes.{name}").main, list(words))
+    cli.start(f"sslzoo.recipes.{name}", list(words))

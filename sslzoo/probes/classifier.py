@@ -16,7 +16,7 @@ from absl import logging
 
 from sslzoo import encoders
 from sslzoo.errors import UserError
-from sslzoo.probes.linear_probe import TOLERANCE, choose, dataset, features, pooled
+from sslzoo.probes.linear_probe import TOLERANCE, choose, dataset, features, pooled, reader
 
 FEATURES = 2048  # of a stage, pooled: on CIFAR-10 a 4x4 grid of 128 channels
 BATCH = 256  # of the passes without gradients
@@ -77,7 +77,8 @@ def fit_head(
     if stage and stage not in names:
         raise UserError(f"--stage: expected one of {', '.join(names)}. Received: {stage}")
     train = dataset(train, "train")
-    x, y = features(encoder, train, FEATURES, BATCH)
+    read = reader(encoder, train.element_spec["image"].shape, FEATURES)
+    x, y = features(read, train, BATCH)
     _check_labels(y, classes)
     planes = {}
     for name in [stage] if stage else names:

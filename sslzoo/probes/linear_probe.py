@@ -13,6 +13,7 @@ stage averaged over space.
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -88,8 +89,9 @@ def linear(
     models = [encoder, random_twin(encoder, seed)] if random_init else [encoder]
     fits: list[dict[str, dict[str, Any]]] = []
     for model in models:
-        x, y = features(model, train, max_features, batch_size)
-        x_test, y_test = features(model, test, max_features, batch_size)
+        read = reader(model, train.element_spec["image"].shape, max_features)
+        x, y = features(read, train, batch_size)
+        x_test, y_test = features(read, test, batch_size)
         check_labels(y, y_test)
         fits.append({})
         for stage in [*x]:
@@ -136,17 +138,31 @@ def dataset(data: tf.data.Dataset | tuple[np.ndarray, np.ndarray], name: str) ->
     return data
 
 
-def features(
-    encoder: keras.Model, data: tf.data.Dataset, max_features: int, batch_size: int
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """All stages in one pass: ({stage: (N, dims) float32}, labels (N,))."""
-    model = _taps(encoder, data.element_spec["image"].shape, max_features)
+def reader(
+    encoder: keras.Model, shape: tf.TensorShape, max_features: int
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """Images (B, *shape) float32 -> {stage: (B, dims)}, pooled in the graph to bound the memory.
+
+    Traced here, once for batches of any size.
+    """
+    names = encoders.stages(encoder)
+    inside = keras.Model(encoder.input, {name: encoder.get_layer(name).output for name in names})
+    images = keras.Input(shape)
+    maps = inside(images, training=False)
+    model = keras.Model(images, {name: pooled(maps[name], max_features) for name in names})
     call = tf.function(lambda images: model(images, training=False), autograph=False)
+    return call.get_concrete_function(tf.TensorSpec((None, *shape), tf.float32))
+
+
+def features(
+    read: Callable[[tf.Tensor], dict[str, tf.Tensor]], data: tf.data.Dataset, batch_size: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """All stages in one pass of a `reader`: ({stage: (N, dims) float32}, labels (N,))."""
     parts: dict[str, list[np.ndarray]] = {}
     labels: list[np.ndarray] = []
     for batch in data.batch(batch_size).prefetch(1):
         images = tf.image.convert_image_dtype(batch["image"], tf.float32)
-        for stage, value in call(images).items():
+        for stage, value in read(images).items():
             parts.setdefault(stage, []).append(value.numpy())
         labels.append(batch["label"].numpy())
     if not labels:
@@ -159,20 +175,12 @@ def features(
     return arrays, np.concatenate(labels)
 
 
-def _taps(encoder: keras.Model, shape: tf.TensorShape, max_features: int) -> keras.Model:
-    """Model (B, H, W, 3) -> {stage: (B, g * g * C)}, pooled in the graph to bound the memory."""
-    names = encoders.stages(encoder)
-    inside = keras.Model(encoder.input, {name: encoder.get_layer(name).output for name in names})
-    images = keras.Input(shape)
-    maps = inside(images, training=False)
-    return keras.Model(images, {name: pooled(maps[name], max_features) for name in names})
-
-
 def pooled(maps: keras.KerasTensor, max_features: int) -> keras.KerasTensor:
     """Keras tensor (B, h, w, C) -> (B, g * g * C), averaged to at most `max_features`."""
     _, height, width, channels = maps.shape
     grid = max(1, min(height, width, int((max_features / channels) ** 0.5)))
-    maps = keras.layers.AdaptiveAveragePooling2D(grid)(maps)  # (B, g, g, C)
+    if (height, width) != (grid, grid):
+        maps = keras.layers.AdaptiveAveragePooling2D(grid)(maps)  # (B, g, g, C)
     return keras.layers.Flatten()(maps)
 
 
