@@ -9,9 +9,9 @@ import sslzoo
 
 ROOT = pathlib.Path(sslzoo.__file__).parent
 ORDER = [
-    *("errors", "ranges", "images", "pictures", "data", "pretext", "parts", "encoders"),
-    *("pretexts", "probes", "export", "zoo", "training", "signature", "cli", "recipes"),
-    *("commands", "__main__"),
+    *("errors", "ranges", "precision", "images", "pictures", "data", "pretext", "parts"),
+    *("encoders", "pretexts", "probes", "export", "zoo", "training", "signature", "cli"),
+    *("recipes", "commands", "__main__"),
 ]
 NEVER = {  # package -> what it may not import though it comes earlier
     "parts": {"data"},

@@ -195,7 +195,7 @@ def discriminator(side, width=64, norm=True):
         x = _norm(x) if norm and i > 0 else x
         x = keras.layers.LeakyReLU(0.2)(x)
     x = keras.layers.Dense(16 * width, name="d_dense")(keras.layers.Flatten()(x))
-    x = keras.layers.Dense(1, name="d_logit")(keras.layers.LeakyReLU(0.2)(x))
+    x = keras.layers.Dense(1, dtype="float32", name="d_logit")(keras.layers.LeakyReLU(0.2)(x))
     return keras.Model(image, x, name="discriminator")
 
 
@@ -222,7 +222,7 @@ def _enlarge(x, side, wanted):
         # The four pixels start alike (ICNR), or their differences stay as a checkerboard.
         conv.kernel.assign(keras.ops.tile(conv.kernel[..., :width], (1, 1, 1, 4)))
         x = _prelu(x, f"up{i}")
-    return keras.layers.Conv2D(3, 9, padding="same", name="large")(x)
+    return keras.layers.Conv2D(3, 9, padding="same", dtype="float32", name="large")(x)
 
 
 def _conv(x, width, kernel, name, stride=1, bias=True):
