@@ -149,11 +149,9 @@ def test_a_run_that_was_cut_ends_in_the_same_bits(make, tmp_path):
     found = []
     for name, callbacks in (("whole", [[]]), ("cut", [[Cut()], []])):
         for extra in callbacks:
-            settings = {"epochs": 2, "batch_size": 8, "backup_minutes": 1e-6}
+            settings = {"epochs": 2, "batch_size": 8, "precision": "mixed_float16"}
             folder = str(tmp_path / name)
-            run = Run(
-                str(tmp_path / "x.npz"), workdir=folder, precision="mixed_float16", **settings
-            )
+            run = Run(f"{tmp_path}/x.npz", workdir=folder, backup_minutes=1e-6, **settings)
             run.start("toy", {})
             keras.utils.set_random_seed(0)
             with run.scope():
@@ -174,9 +172,15 @@ def test_a_run_that_was_cut_ends_in_the_same_bits(make, tmp_path):
 
 def test_the_policy_ends_with_the_scope(tmp_path):
     run = Run(workdir=str(tmp_path), precision="mixed_bfloat16")
-    with pytest.raises(InterruptedError), run.scope():
-        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    seen = []
+
+    def fail():
+        seen.append(keras.config.dtype_policy().name)
         raise InterruptedError
+
+    with pytest.raises(InterruptedError), run.scope():
+        fail()
+    assert seen == ["mixed_bfloat16"]
     assert keras.config.dtype_policy().name == "float32"
 
 

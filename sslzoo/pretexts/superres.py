@@ -15,6 +15,7 @@ from sslzoo.errors import UserError
 from sslzoo.images import psnr
 from sslzoo.parts.adversarial import GAN, TwoPlayer
 from sslzoo.parts.layers import PixelShuffle
+from sslzoo.precision import in_float32
 from sslzoo.ranges import Count, Pixels, Weight, Width
 
 VGG_LAYERS = {"vgg22": "block2_conv2", "vgg54": "block5_conv4"}  # after their ReLU
@@ -204,7 +205,7 @@ def vgg_features(content, weights):
     vgg = keras.applications.VGG19(include_top=False, weights=weights)
     vgg = keras.Model(vgg.input, vgg.get_layer(VGG_LAYERS[content]).output)
     prepare = keras.applications.vgg19.preprocess_input
-    return lambda x: vgg(prepare((x + 1) * 127.5), training=False) / VGG_SCALE
+    return lambda x: in_float32(vgg(prepare((x + 1) * 127.5), training=False)) / VGG_SCALE
 
 
 def _enlarge(x, side, wanted):
