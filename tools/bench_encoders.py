@@ -58,7 +58,8 @@ def jigsaw(name):
         pretext.compile(keras.optimizers.SGD(0.01, momentum=0.9))
     count = BATCH.value // 9
     tiles = tf.constant(np.random.rand(count, 9, 16, 16, 3).astype("float32"))
-    step = tf.function(lambda: pretext.train_step((tiles, tf.zeros(count, tf.int32))))
+    batch = tiles, tf.zeros(count, tf.int32)
+    step = tf.function(lambda: pretext.train_step(batch), autograph=False)
     step()
     return step
 
