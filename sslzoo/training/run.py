@@ -52,8 +52,9 @@ class Run(Optimizers, Probing):
         weight_decay: the papers' L2 coefficient, for kernels only.
         seed: of the weights, the order of the images and every puzzle.
         workdir: folder of the run; the same command resumes in it.
-        precision: of the layers while they learn: float32, or 16 bits where that does no harm, for
-            GPUs and the like. float16 has its losses scaled. What is exported computes in float32.
+        precision: of the layers while they learn: float32, or 16 bits where that does no harm, with
+            scaled losses for float16. That one is for GPUs: CPUs are far slower with it. What is
+            probed and exported computes in float32.
         xla: compile each replica's step with XLA; auto means on GPUs.
         devices: cpu:N makes N logical CPU devices, gpu:N takes the first N GPUs; empty takes
             all GPUs, or else the CPU.
