@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sslzoo import ranges
+from sslzoo import precision, ranges
 from sslzoo.errors import UserError
 
 NOT_KEPT = ("self", "encoder", "inputs", "outputs", "kwargs")  # of the arguments of `__init__`
@@ -62,6 +62,10 @@ class Pretext(keras.Model):
             setattr(self, name, value)
         self.scalars: dict[str, keras.metrics.Mean] = {}
 
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """The outputs, in float32 whatever the layers compute in: a loss needs no less."""
+        return precision.in_float32(super().call(inputs, training=training, mask=mask))
+
     # === The puzzle ===
 
     def transform(self, example: dict[str, tf.Tensor]) -> tuple[Any, ...]:
@@ -99,7 +103,8 @@ class Pretext(keras.Model):
 
     def embed(self, pixels: tf.Tensor) -> tf.Tensor:
         """Whole images (B, H, W, 3) in [0, 1] -> (B, C): the encoder's last maps, averaged."""
-        return tf.reduce_mean(self.encoder(pixels, training=False), (1, 2))
+        maps = precision.in_float32(self.encoder(pixels, training=False))
+        return tf.reduce_mean(maps, (1, 2))
 
     # === The loss ===
 
@@ -163,7 +168,8 @@ class Pretext(keras.Model):
         Keras would put the whole distributed step into one XLA program, which fails with two
         or more replicas: the all-reduce of the gradients cannot live there. So `train_step`
         compiles forward and backward alone. Optimizers are built here, because one that is
-        unbuilt when a checkpoint is restored starts again from zero.
+        unbuilt when a checkpoint is restored starts again from zero. In float16 each gets a
+        `precision.LossScale`.
 
         Args:
             optimizer: moves all weights that learn but those of the groups.
@@ -181,9 +187,13 @@ class Pretext(keras.Model):
             raise ValueError(
                 f"compile: expected optimizers for {sorted(groups)}. Received: {sorted(given)}"
             )
-        super().compile(optimizer, loss, metrics=metrics, jit_compile=False, **kwargs)
+        first, *others = (
+            precision.loss_scaled(keras.optimizers.get(one), self.dtype_policy.name)
+            for one in (optimizer, *given.values())
+        )
+        super().compile(first, loss, metrics=metrics, jit_compile=False, **kwargs)
         self.xla = bool(jit_compile)
-        self.optimizers = {name: keras.optimizers.get(one) for name, one in given.items()}
+        self.optimizers = dict(zip(given, others, strict=True))
         self.optimizer.build(self.ungrouped_variables)
         for name, one in self.optimizers.items():
             one.build(groups[name])
@@ -237,7 +247,8 @@ class Pretext(keras.Model):
         return self.report(loss * replica_count(), terms, x, y, y_pred, sample_weight)
 
     def apply_gradients(self, gradients: list[tf.Tensor]) -> None:
-        """Moves the trainable variables by the gradients of `forward_backward`."""
+        """Moves the trainable variables by the gradients of `forward_backward`, all or none."""
+        gradients = self.rescaled(gradients) if self.optimizers else gradients
         pairs = {id(v): (g, v) for g, v in zip(gradients, self.trainable_variables, strict=True)}
         groups = {name: self.parameter_groups[name] for name in self.optimizers}
         for optimizer, variables in [
@@ -246,6 +257,18 @@ class Pretext(keras.Model):
         ]:
             if variables:
                 optimizer.apply(*zip(*(pairs[id(v)] for v in variables), strict=True))
+
+    def rescaled(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Gradients of one loss, scaled as the first optimizer wants it, as each one wants it."""
+        if self.dtype_policy.name != "mixed_float16":
+            return gradients
+        ours = self.optimizer.scale_loss(1.0)
+        factors: dict[int, tf.Tensor] = {}
+        for name, one in self.optimizers.items():
+            factor = one.scale_loss(1.0) / ours  # exact, a power of 2
+            factors |= {id(v): factor for v in self.parameter_groups[name]}
+        pairs = zip(precision.all_or_none(gradients), self.trainable_variables, strict=True)
+        return [g if g is None else g * factors.get(id(v), 1.0) for g, v in pairs]
 
     def after_step(self, y: Any, y_pred: Any) -> None:
         """Changes what lives across steps, e.g. a memory; in the replica context, without XLA."""
@@ -273,9 +296,10 @@ class Pretext(keras.Model):
     # === Saving ===
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of `__init__`."""
+        """The arguments of `__init__`, and the dtype policy of the layers."""
         encoder = keras.saving.serialize_keras_object(self.encoder)
-        return {**self._arguments, "name": self.name, "encoder": encoder}
+        own = {"name": self.name, "encoder": encoder, "dtype": self.dtype_policy.name}
+        return {**self._arguments, **own}
 
     @classmethod
     def from_config(
@@ -283,7 +307,9 @@ class Pretext(keras.Model):
     ) -> "Pretext":
         """Rebuilds the model; the encoder is deserialised first."""
         encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
-        return cls(**{**config, "encoder": encoder})
+        arguments = {**config, "encoder": encoder}
+        with precision.policy(arguments.pop("dtype", "float32")):
+            return cls(**arguments)
 
 
 def _plain(value: Any) -> Any:

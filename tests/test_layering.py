@@ -9,8 +9,8 @@ import sslzoo
 
 ROOT = pathlib.Path(sslzoo.__file__).parent
 ORDER = [
-    *("errors", "ranges", "images", "pictures", "data", "pretext", "parts", "encoders"),
-    *("pretexts", "probes", "export", "zoo", "training", "signature"),
+    *("errors", "ranges", "precision", "images", "pictures", "data", "pretext", "parts"),
+    *("encoders", "pretexts", "probes", "export", "zoo", "training", "signature"),
     *("names_only", "cli", "recipes", "commands", "__main__"),
 ]
 NEVER = {  # package -> what it may not import though it comes earlier

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from sslzoo import encoders
+from sslzoo import encoders, precision
 from sslzoo.errors import UserError
 from sslzoo.export import folding, publishing, request_images
 from sslzoo.export import formats as other_formats
@@ -30,10 +30,12 @@ def save(
     is a dict for `card.json`; where it uses a key of the measured facts, the fact wins.
     `classify` turns what `features` returns for images of that square into a dict of `scores` and
     `classes`, both (N, K); then there are `classify` and `classify_bytes` too. `formats` names
-    files for other runtimes, see `export.formats`.
+    files for other runtimes, see `export.formats`. All of them compute in float32, whatever the
+    encoder does.
     """
     other_formats.check(formats)
     check(encoder, image_size)
+    encoder = precision.in_policy(encoder, "float32")
     facts = _encoder_facts(encoder, image_size)
 
     def write(folder: pathlib.Path) -> None:
@@ -57,6 +59,7 @@ def save_image_model(
             "An exported image model turns (None, None, None, 3) into images of 3 channels. "
             f"Received: {model.input_shape} to {model.output_shape}"
         )
+    model = precision.in_policy(model, "float32")
     facts = {"kind": "image_model", "parameters": model.count_params()}
     return publishing.publish(path, lambda folder: _write_image_model(model, folder), card, facts)
 

@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from sslzoo.precision import in_float32
 from sslzoo.pretext import Pretext, replica_count
 
 GAN = Literal["bce", "lsgan", "wgan", "wgan-gp"]
@@ -71,6 +72,10 @@ class TwoPlayer(Pretext):
         """`(real, fake)`: what the discriminator is shown, tensors or tuples of them."""
         raise NotImplementedError
 
+    def judge(self, part, training=True):
+        """The discriminator's answers (B, 1) float32."""
+        return in_float32(self.discriminator(part, training=training))
+
     # === Losses ===
 
     def adversarial_losses(self, real, fake):
@@ -100,7 +105,7 @@ class TwoPlayer(Pretext):
         points = tf.nest.map_structure(lambda a, b: tf.stop_gradient(between(a, b)), real, fake)
         with tf.GradientTape() as tape:
             tape.watch(points)
-            answers = self.discriminator(points, training=True)
+            answers = self.judge(points)
         slopes = tf.nest.flatten(tape.gradient(answers, points))
         squares = [tf.reduce_sum(tf.square(s), list(range(1, s.shape.rank))) for s in slopes]
         return PENALTY * tf.reduce_mean(tf.square(tf.sqrt(tf.add_n(squares) + 1e-12) - 1))
@@ -110,7 +115,7 @@ class TwoPlayer(Pretext):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if self.discriminator:
             shown = self.shown(x, y, y_pred)
-            verdicts = [self.discriminator(part, training=training) for part in shown]
+            verdicts = [self.judge(part, training) for part in shown]
             loss += self.adversarial * self.adversarial_losses(*verdicts)[1] / replica_count()
         return loss
 
@@ -137,17 +142,19 @@ class TwoPlayer(Pretext):
         with tf.GradientTape() as tape, tf.GradientTape() as discriminator_tape:
             y_pred = self(x, training=True)
             real, fake = self.shown(x, y, y_pred)
-            verdicts = [self.discriminator(part, training=True) for part in (real, fake)]
+            verdicts = [self.judge(part) for part in (real, fake)]
             d_loss, g_loss = self.adversarial_losses(*verdicts)
             d_loss += self.penalty(real, fake, way)
             loss, terms = self._loss_and_terms(x, y, y_pred, sample_weight)
-            scaled = [d_loss / replica_count(), loss + self.adversarial * g_loss / replica_count()]
+            loss += self.adversarial * g_loss / replica_count()
+            d_scaled = self.optimizers["discriminator"].scale_loss(d_loss / replica_count())
+            scaled = self.optimizer.scale_loss(loss)
         critics = self.parameter_groups["discriminator"]
-        gradients = [discriminator_tape.gradient(scaled[0], critics), []]
+        gradients = [discriminator_tape.gradient(d_scaled, critics), []]
         if both:
-            gradients[1] = tape.gradient(scaled[1], self.ungrouped_variables)
+            gradients[1] = tape.gradient(scaled, self.ungrouped_variables)
         scores = dict(zip(SCALARS, [g_loss, d_loss, *self.accuracies(*verdicts)], strict=True))
-        return scaled[1] * replica_count(), y_pred, terms | scores, gradients
+        return loss * replica_count(), y_pred, terms | scores, gradients
 
     def way(self, part):
         """Where between real and fake the penalty looks: (B,) in [0, 1].

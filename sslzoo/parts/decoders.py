@@ -59,5 +59,7 @@ def discriminator(side, width=64, norm=True):
     while x.shape[1] >= 8:
         x = down(x, min(width * 2**i, WIDEST), f"d{i + 1}", norm and i > 0)
         i += 1
-    x = keras.layers.Conv2D(1, x.shape[1], kernel_initializer=normal(), name="d_logit")(x)
-    return keras.Model(image, keras.layers.Flatten()(x), name="discriminator")
+    logit = keras.layers.Conv2D(
+        1, x.shape[1], kernel_initializer=normal(), dtype="float32", name="d_logit"
+    )
+    return keras.Model(image, keras.layers.Flatten(dtype="float32")(logit(x)), name="discriminator")

@@ -126,9 +126,12 @@ class BiGAN(TwoPlayer):
 # === Networks ===
 
 
-def _linear(width, name, zero=False):
-    start = "zeros" if zero else decoders.normal()
-    return keras.layers.Dense(width, kernel_initializer=start, name=name)
+def _linear(width, name):
+    return keras.layers.Dense(width, kernel_initializer=decoders.normal(), name=name)
+
+
+def _logit():
+    return keras.layers.Dense(1, kernel_initializer="zeros", dtype="float32", name="d_logit")
 
 
 def _code(maps, codes, norm):
@@ -137,10 +140,10 @@ def _code(maps, codes, norm):
     if norm:
         options = {"momentum": 0.9, "center": False, "scale": False, "name": "code_bn"}
         x = keras.layers.BatchNormalization(**options)(x)
-    return keras.layers.Activation("tanh", name="code_range")(x)
+    return keras.layers.Activation("tanh", dtype="float32", name="code_range")(x)
 
 
-def _finish(x, code, name, activation, norm):
+def _finish(x, code, name, activation, norm, dtype=None):
     """Adds a projection of the code to every pixel of x (..., C), then batch norm, activation."""
     width = x.shape[-1]
     project = keras.layers.Dense(
@@ -149,7 +152,7 @@ def _finish(x, code, name, activation, norm):
     shape = (1,) * (len(x.shape) - 2) + (width,)
     x = x + keras.layers.Reshape(shape)(project(code))
     x = decoders.batch_norm(x, name) if norm else x
-    return keras.layers.Activation(activation, name=name)(x)
+    return keras.layers.Activation(activation, dtype=dtype, name=name)(x)
 
 
 def _conv_generator(side, codes, width, norm):
@@ -161,7 +164,7 @@ def _conv_generator(side, codes, width, norm):
     x = _finish(x, code, "g0", "relu", norm)
     for i in range(1, doublings):
         x = _finish(_up(start >> i, f"g{i}_conv")(x), code, f"g{i}", "relu", norm)
-    x = _finish(_up(3, "g_conv")(x), code, "painted", "tanh", norm=False)
+    x = _finish(_up(3, "g_conv")(x), code, "painted", "tanh", norm=False, dtype="float32")
     return keras.Model(code, x, name="generator")
 
 
@@ -185,7 +188,7 @@ def _conv_discriminator(side, codes, width, norm):
             name=f"d{i}_conv",
         )(x)
         x = _finish(x, code, f"d{i}", "leaky_relu", norm) if i else _leaky(x)
-    x = _linear(1, "d_logit", zero=True)(keras.layers.Flatten()(x))
+    x = _logit()(keras.layers.Flatten()(x))
     return keras.Model([image, code], x, name="discriminator")
 
 
@@ -196,8 +199,8 @@ def _dense_generator(side, codes, width, norm):
         x = _linear(width, f"g{i}_dense")(x)
         x = decoders.batch_norm(x, f"g{i}") if norm else x
         x = keras.layers.ReLU(name=f"g{i}")(x)
-    x = keras.layers.Activation("tanh")(_linear(side * side * 3, "g_dense")(x))
-    return keras.Model(code, keras.layers.Reshape((side, side, 3))(x), name="generator")
+    x = keras.layers.Reshape((side, side, 3))(_linear(side * side * 3, "g_dense")(x))
+    return keras.Model(code, keras.layers.Activation("tanh", dtype="float32")(x), name="generator")
 
 
 def _dense_discriminator(side, codes, width, norm):
@@ -206,7 +209,7 @@ def _dense_discriminator(side, codes, width, norm):
     code = keras.Input((codes,), name="judged_code")
     x = _leaky(_linear(width, "d0_dense")(keras.layers.Flatten()(image)))
     x = _finish(_linear(width, "d1_dense")(x), code, "d1", "leaky_relu", norm)
-    return keras.Model([image, code], _linear(1, "d_logit", zero=True)(x), name="discriminator")
+    return keras.Model([image, code], _logit()(x), name="discriminator")
 
 
 def _leaky(x):

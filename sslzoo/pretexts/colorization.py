@@ -71,6 +71,7 @@ class Colorization(Pretext):
             len(lab.BINS) if loss == "classification" else 2,
             1,
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),  # starts at ln 313
+            dtype="float32",
             name="colors",
         )(x)
         super().__init__(encoder, grey, outputs, **kwargs)

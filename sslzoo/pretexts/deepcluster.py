@@ -15,6 +15,7 @@ from sslzoo import images, pictures
 from sslzoo.errors import UserError
 from sslzoo.images import geometry
 from sslzoo.parts import clusters
+from sslzoo.precision import in_float32
 from sslzoo.pretext import Pretext
 from sslzoo.ranges import Area, Count, Fraction, OptionalWidth, Pixels, Width
 
@@ -68,7 +69,7 @@ class DeepCluster(Pretext):
         # === Functional model ===
         image = keras.Input((view, view, 3), name="images")
         features = _features(encoder(image), fc, dropout)
-        top = keras.layers.Dense(k, kernel_initializer=_new_kernel(), name="top")
+        top = keras.layers.Dense(k, kernel_initializer=_new_kernel(), dtype="float32", name="top")
         x = keras.layers.ReLU()(features) if fc else features
         super().__init__(encoder, image, top(x), **kwargs)
         self.top = top
@@ -186,7 +187,7 @@ class Recluster(keras.callbacks.Callback):
         parts = []
         for batch in self.examples(crop=pretext.crop).batch(256).prefetch(1):
             middle = tf.image.resize_with_crop_or_pad(batch["image"], pretext.view, pretext.view)
-            parts.append(call(middle).numpy())
+            parts.append(in_float32(call(middle)).numpy())
         return clusters.prepare(np.concatenate(parts), pretext.pca, self.seed)
 
     def warn(self, epoch):
@@ -208,7 +209,7 @@ class Recluster(keras.callbacks.Callback):
 def _features(x, fc, dropout):
     """Feature maps (B, h, w, C) -> (B, fc) before the last ReLU, or (B, C)."""
     if not fc:
-        return keras.layers.GlobalAveragePooling2D()(x)
+        return keras.layers.GlobalAveragePooling2D(dtype="float32")(x)
     x = keras.layers.Dropout(dropout)(keras.layers.Flatten()(x))
     x = keras.layers.Dense(fc, activation="relu", kernel_initializer="he_normal", name="fc6")(x)
     x = keras.layers.Dropout(dropout)(x)

@@ -174,7 +174,7 @@ def _decoder(x, side, width, norm):
     x = decoders.up(x, 3, f"up{doublings}", norm=False, activation="linear")
     if x.shape[1:3] != (side, side):
         x = keras.layers.Resizing(side, side, name="fit")(x)
-    return keras.layers.Activation("tanh", name="painted")(x)
+    return keras.layers.Activation("tanh", dtype="float32", name="painted")(x)
 
 
 def context_encoder():

@@ -83,7 +83,7 @@ class Jigsaw(Pretext):
         x = FoldedTimeDistributed(tower, name="tower")(tiles)  # (B, grid * grid, fc6)
         x = keras.layers.Flatten()(x)
         x = _dense(x, fc7, dropout, batch_norm, name="fc7")
-        logits = keras.layers.Dense(num_permutations, name="fc8")(x)
+        logits = keras.layers.Dense(num_permutations, dtype="float32", name="fc8")(x)
         super().__init__(encoder, tiles, logits, **kwargs)
         self.permutations = table  # (N, grid * grid); row k: the tile shown at each place
         self.chance_loss = float(np.log(num_permutations))

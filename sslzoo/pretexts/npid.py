@@ -69,8 +69,8 @@ class Npid(MemoryPretext):
         # === Functional model ===
         image = keras.Input((view, view, 3), name="images")
         x = keras.layers.GlobalAveragePooling2D()(encoder(image))
-        x = keras.layers.Dense(dims, name="head")(x)
-        embedding = keras.layers.UnitNormalization(name="embedding")(x)
+        x = keras.layers.Dense(dims, dtype="float32", name="head")(x)
+        embedding = keras.layers.UnitNormalization(dtype="float32", name="embedding")(x)
         super().__init__(encoder, image, embedding, **kwargs)
         self.remember()
 

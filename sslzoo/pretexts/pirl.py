@@ -5,6 +5,7 @@ patches (or of the rotated image) must lie near that image's row of the memory b
 jigsaw asks which puzzle it is, PIRL asks for an answer that does not depend on it.
 """
 
+from functools import partial
 from typing import Literal
 
 import keras
@@ -93,7 +94,7 @@ class Pirl(MemoryPretext):
             if "jigsaw" in task
             else _head(encoder(other), dims, "g")
         )
-        unit = keras.layers.UnitNormalization
+        unit = partial(keras.layers.UnitNormalization, dtype="float32")
         outputs = [unit(name="image_embedding")(f), unit(name="other_embedding")(g)]
         super().__init__(encoder, {"image": image, "other": other}, outputs, **kwargs)
         self.remember()
@@ -181,7 +182,8 @@ class Pirl(MemoryPretext):
 
 def _head(x, dims, name):
     """Feature maps (B, h, w, C) -> (B, dims)."""
-    return keras.layers.Dense(dims, name=name)(keras.layers.GlobalAveragePooling2D()(x))
+    dense = keras.layers.Dense(dims, dtype="float32", name=name)
+    return dense(keras.layers.GlobalAveragePooling2D()(x))
 
 
 def _patches_head(encoder, patches, dims):
@@ -189,7 +191,7 @@ def _patches_head(encoder, patches, dims):
     patch = keras.Input(patches.shape[2:])
     column = keras.Model(patch, _head(encoder(patch), dims, "g_patch"), name="g_column")
     x = FoldedTimeDistributed(column, name="g_patches")(patches)  # (B, n, dims)
-    return keras.layers.Dense(dims, name="g")(keras.layers.Flatten()(x))
+    return keras.layers.Dense(dims, dtype="float32", name="g")(keras.layers.Flatten()(x))
 
 
 def _turn(image, seed):

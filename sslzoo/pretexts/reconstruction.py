@@ -162,7 +162,8 @@ def _decoder(x, side, norm):
             name=f"up{i}_same",
         )(x)
         x = decoders.batch_norm(x, f"up{i}") if norm and not last else x
-        x = keras.layers.Activation("tanh" if last else "relu", name=f"up{i}_out")(x)
+        options = {"activation": "tanh", "dtype": "float32"} if last else {"activation": "relu"}
+        x = keras.layers.Activation(**options, name=f"up{i}_out")(x)
     return x
 
 

@@ -109,7 +109,8 @@ class RelativePatch(Pretext):
         x = keras.layers.Flatten()(x)
         x = _dense(x, fc7, batch_norm, name="fc7")
         x = _dense(x, fc7, False, name="fc8")
-        super().__init__(encoder, patches, keras.layers.Dense(8, name="fc9")(x), **kwargs)
+        logits = keras.layers.Dense(8, dtype="float32", name="fc9")(x)
+        super().__init__(encoder, patches, logits, **kwargs)
 
     def transform(self, example):
         """One image -> (patches (2, patch, patch, 3), where the second lies from the first)."""

@@ -68,7 +68,8 @@ class Rotation(Pretext):
         # === Functional model ===
         side = _middle(crop) if num_rotations == 8 else crop
         image = keras.Input((side, side, 3), name="images")
-        logits = keras.layers.Dense(num_rotations, name="logits")(_head(encoder(image), fc))
+        logits = keras.layers.Dense(num_rotations, dtype="float32", name="logits")
+        logits = logits(_head(encoder(image), fc))
         super().__init__(encoder, image, logits, **kwargs)
         self.side = side
         self.chance_loss = float(np.log(num_rotations))

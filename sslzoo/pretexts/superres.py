@@ -15,6 +15,7 @@ from sslzoo.errors import UserError
 from sslzoo.images import psnr
 from sslzoo.parts.adversarial import GAN, TwoPlayer
 from sslzoo.parts.layers import FusedBatchNormalization, PixelShuffle
+from sslzoo.precision import in_float32
 from sslzoo.ranges import Count, Pixels, Weight, Width
 
 VGG_LAYERS = {"vgg22": "block2_conv2", "vgg54": "block5_conv4"}  # after their ReLU
@@ -195,7 +196,7 @@ def discriminator(side, width=64, norm=True):
         x = _norm(x) if norm and i > 0 else x
         x = keras.layers.LeakyReLU(0.2)(x)
     x = keras.layers.Dense(16 * width, name="d_dense")(keras.layers.Flatten()(x))
-    x = keras.layers.Dense(1, name="d_logit")(keras.layers.LeakyReLU(0.2)(x))
+    x = keras.layers.Dense(1, dtype="float32", name="d_logit")(keras.layers.LeakyReLU(0.2)(x))
     return keras.Model(image, x, name="discriminator")
 
 
@@ -204,7 +205,7 @@ def vgg_features(content, weights):
     vgg = keras.applications.VGG19(include_top=False, weights=weights)
     vgg = keras.Model(vgg.input, vgg.get_layer(VGG_LAYERS[content]).output)
     prepare = keras.applications.vgg19.preprocess_input
-    return lambda x: vgg(prepare((x + 1) * 127.5), training=False) / VGG_SCALE
+    return lambda x: in_float32(vgg(prepare((x + 1) * 127.5), training=False)) / VGG_SCALE
 
 
 def _enlarge(x, side, wanted):
@@ -222,7 +223,7 @@ def _enlarge(x, side, wanted):
         # The four pixels start alike (ICNR), or their differences stay as a checkerboard.
         conv.kernel.assign(keras.ops.tile(conv.kernel[..., :width], (1, 1, 1, 4)))
         x = _prelu(x, f"up{i}")
-    return keras.layers.Conv2D(3, 9, padding="same", name="large")(x)
+    return keras.layers.Conv2D(3, 9, padding="same", dtype="float32", name="large")(x)
 
 
 def _conv(x, width, kernel, name, stride=1, bias=True):

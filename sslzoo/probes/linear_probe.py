@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import encoders
+from sslzoo import encoders, precision
 from sslzoo.errors import UserError
 from sslzoo.probes.nearest import knn
 
@@ -86,6 +86,7 @@ def linear(
         seed: of the random twin, and of the split that chooses C among the training labels.
     """
     train, test = dataset(train, "train"), dataset(test, "test")
+    encoder = precision.in_policy(encoder, "float32")
     models = [encoder, random_twin(encoder, seed)] if random_init else [encoder]
     fits: list[dict[str, dict[str, Any]]] = []
     for model in models:

@@ -13,9 +13,10 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import data, encoders, export, probes, ranges, zoo
+from sslzoo import data, encoders, export, precision, probes, ranges, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.export import formats
+from sslzoo.precision import Precision
 from sslzoo.pretext import Pretext
 from sslzoo.ranges import Area, Count, Epochs, OptionalCount, Pad, Positive, Seed, Weight
 from sslzoo.training import devices, workdir
@@ -51,6 +52,9 @@ class Run(Optimizers, Probing):
         weight_decay: the papers' L2 coefficient, for kernels only.
         seed: of the weights, the order of the images and every puzzle.
         workdir: folder of the run; the same command resumes in it.
+        precision: of the layers while they learn: float32, or 16 bits where that does no harm, with
+            scaled losses for float16. That one is for GPUs: CPUs are far slower with it. What is
+            probed and exported computes in float32.
         xla: compile each replica's step with XLA; auto means on GPUs.
         devices: cpu:N makes N logical CPU devices, gpu:N takes the first N GPUs; empty takes
             all GPUs, or else the CPU.
@@ -77,6 +81,7 @@ class Run(Optimizers, Probing):
     weight_decay: Weight = 0.0
     seed: Seed = 0
     workdir: str = "runs/run"
+    precision: Precision = "float32"
     xla: Literal["auto", "on", "off"] = "auto"
     devices: str = ""
     backup_minutes: Positive = 5.0
@@ -174,14 +179,14 @@ class Run(Optimizers, Probing):
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        """Where the model is made: under the strategy."""
+        """Where the model is made: under the strategy, in that precision."""
         replicas = self.strategy.num_replicas_in_sync
         if self.batch_size % replicas:
             raise UserError(
                 f"--batch_size: expected a multiple of the {replicas} devices. "
                 f"Received: {self.batch_size}"
             )
-        with self.strategy.scope():
+        with self.strategy.scope(), precision.policy(self.precision):
             yield
 
     def new_encoder(self, **own: Callable[[], keras.Model]) -> keras.Model:
@@ -202,7 +207,7 @@ class Run(Optimizers, Probing):
         except UserError as error:
             raise UserError(f"--encoder: {error}") from None
         self.started_from = {"encoder": self.encoder, **made}
-        return encoder
+        return precision.in_policy(encoder, self.precision)
 
     @property
     def jit_compile(self) -> bool:
