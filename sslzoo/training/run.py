@@ -51,7 +51,7 @@ class Run(Optimizers, Probing):
         weight_decay: the papers' L2 coefficient, for kernels only.
         seed: of the weights, the order of the images and every puzzle.
         workdir: folder of the run; the same command resumes in it.
-        xla: compile each replica's step with XLA; auto means on GPUs.
+        xla: compile each replica's step with XLA; auto means on GPUs, for it slows CPUs down.
         devices: cpu:N makes N logical CPU devices, gpu:N takes the first N GPUs; empty takes
             all GPUs, or else the CPU.
         backup_minutes: at most this much work is lost by a kill.
@@ -122,8 +122,8 @@ class Run(Optimizers, Probing):
             logging.info("no probe: %s", self.no_labels)
         keras.utils.set_random_seed(self.seed)
         # On CPUs it costs nothing measurable. XLA refuses it for some ops, and needs it for none.
-        if not tf.config.list_physical_devices("GPU") and self.xla != "on":
-            devices.deterministic()
+        if not tf.config.list_physical_devices("GPU"):
+            (devices.warn_of_xla if self.xla == "on" else devices.deterministic)()
 
     def phase(self, name: str, **changes: Any) -> "Run":
         """A further part of this run, started, in a folder `name` of its own."""
