@@ -41,7 +41,7 @@ def warn_of_xla():
     """What `--xla=on` costs on a machine without GPUs."""
     logging.warning(
         "--xla=on: there is no GPU, and XLA's steps on CPUs take longer (those of rotation 1.4 "
-        "times as long) and are not the same bits each time; --xla=auto leaves XLA out here"
+        "times as long), and a resumed run may end in other bits; --xla=auto leaves XLA out here"
     )
 
 
