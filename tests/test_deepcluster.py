@@ -278,7 +278,9 @@ def attempt(folder, name, *extra):
     recluster = Recluster(pretext, source)
     training.pretrain(pretext, run, [recluster, *extra], recluster.table)
     with open(folder / name / "log.csv", newline="") as file:
-        rows = [{k: v for k, v in r.items() if k != "seconds"} for r in csv.DictReader(file)]
+        rows = [*csv.DictReader(file)]
+    for row in rows:
+        del row["data_wait"], row["seconds"]
     return checkpoints.Checkpoints(folder / name / "checkpoints").load(), rows
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import logging
-from conftest import tiny_encoder
+from conftest import mirrored, tiny_encoder
 from toy import UpsideDown
 
 from sslzoo import data, training
@@ -37,6 +37,7 @@ TINY = {
     "probe_images": 0,
     "backup_minutes": 1e-6,  # after every step
 }
+TIMES = ("data_wait", "seconds")  # columns of the log that no two runs share
 
 
 def start(folder, **flags):
@@ -84,7 +85,7 @@ def final(folder):
 
 def rows(folder):
     with open(folder / "run/log.csv", newline="") as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+        return [{k: v for k, v in r.items() if k not in TIMES} for r in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +250,61 @@ def test_guard_recovers_the_losses_from_the_means_of_keras():
     assert guard.recent == pytest.approx(losses[6:])
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_data_wait_tells_a_slow_source_from_slow_steps(replicas):
+    def slow(x):
+        time.sleep(0.05)
+        return x
+
+    class SlowSteps(UpsideDown):
+        def after_step(self, y, y_pred):
+            tf.numpy_function(slow, [y], y.dtype)
+
+    fast = tf.data.Dataset.from_tensors((tf.zeros((4, 16, 16, 3)), tf.zeros(4, tf.int64))).repeat()
+    late = fast.map(lambda x, y: (x, tf.ensure_shape(tf.numpy_function(slow, [y], y.dtype), [4])))
+    shares = []
+    for kind, batches in ((UpsideDown, late), (SlowSteps, fast)):
+        with mirrored(replicas).scope():
+            pretext = kind(tiny_encoder())
+            pretext.compile("sgd")
+        watch = [callbacks.DataWait()]
+        history = pretext.fit(batches, epochs=2, steps_per_epoch=10, verbose=0, callbacks=watch)
+        shares.append(history.history["data_wait"][1])  # tracing is a part of the first
+    assert 0.6 < shares[0] < 1
+    assert 0 <= shares[1] < 0.3
+
+
+def test_data_wait_is_in_the_log_and_changes_no_bit(tmp_path, monkeypatch):
+    weights = []
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+        run = run_of(tmp_path / name, n=24, epochs=2)
+        pretext = compiled(run)
+        training.pretrain(pretext, run)
+        weights.append(pretext.get_weights())
+        with open(tmp_path / name / "run/log.csv", newline="") as file:
+            seen = [row.get("data_wait") for row in csv.DictReader(file)]
+        if name == "with":
+            assert all(0 <= float(value) < 1 for value in seen)
+        else:
+            assert seen == [None, None]
+        monkeypatch.setattr(callbacks, "DataWait", keras.callbacks.Callback)
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_a_fit_that_was_broken_off_does_not_disturb_the_next(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    run = run_of(tmp_path, n=16, epochs=1)
+    pretext = compiled(run)
+    with pytest.raises(KeyboardInterrupt):
+        training.pretrain(pretext, run, [Stop()])
+    training.pretrain(pretext, run)
+    assert [row["step"] for row in rows(tmp_path)] == ["2"]
+
+
 def test_a_table_is_asked_for_before_every_epoch_and_the_run_counts_on(tmp_path):
     run, asked, shown = run_of(tmp_path, epochs=3), [], []
     pretext = compiled(run)
@@ -333,6 +389,16 @@ def test_flags_may_change_as_long_as_nothing_was_trained(tmp_path):
     Run(workdir=str(tmp_path / "run")).start("toy", {"crop": "3"})
     Run(workdir=str(tmp_path / "run")).start("toy", {"crop": "30"})
     assert (tmp_path / "run/flags.txt").read_text() == "--crop=30\n"
+
+
+@pytest.mark.parametrize(("xla", "lines"), [("on", 1), ("auto", 0), ("off", 0)])
+def test_xla_without_a_gpu_is_warned_of_in_one_line(xla, lines, tmp_path, logged, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda *_: [])
+    monkeypatch.setattr(training.devices, "deterministic", lambda: None)
+    run = Run(workdir=str(tmp_path / "run"), xla=xla, probe_images=0)
+    run.start("toy", {})
+    assert run.jit_compile == (xla == "on")
+    assert sum("--xla=on" in line for line in logged) == lines
 
 
 @pytest.mark.parametrize("name", ["seed", "probe_images", "resize"])

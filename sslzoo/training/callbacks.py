@@ -83,6 +83,35 @@ class RestoreMetrics(keras.callbacks.Callback):
         self.arrays = None
 
 
+class DataWait(keras.callbacks.Callback):
+    """Logs `data_wait`: the share, 0 to 1, of the time of an epoch's steps spent waiting for data.
+
+    Of a resumed epoch that is the rest of it. Keras takes a batch inside the compiled step, where
+    nobody sees for how long. So this takes it before, and hands it over as a list of one, from
+    which Keras feeds the same compiled step.
+    """
+
+    def on_train_begin(self, logs=None):
+        self.step = self.model.train_function
+        self.model.train_function = self.timed_step
+
+    def on_train_end(self, logs=None):
+        self.model.train_function = self.step
+
+    def timed_step(self, iterator):
+        """What `fit` calls for one step in place of `Model.train_function`."""
+        begin = time.perf_counter()
+        batch = next(iter(iterator))  # a list, where a `fit` that was broken off left its own
+        self.waited += time.perf_counter() - begin
+        return self.step([batch])
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.waited, self.started = 0.0, time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["data_wait"] = round(self.waited / (time.perf_counter() - self.started), 4)
+
+
 class Rows(keras.callbacks.Callback):
     """`log.csv`: one row an epoch. On resume, rows past the checkpoint are written again."""
 

@@ -5,6 +5,7 @@ import functools
 import re
 
 import tensorflow as tf
+from absl import logging
 from tensorflow.python.eager import context
 
 from sslzoo.errors import UserError
@@ -34,6 +35,14 @@ def deterministic():
     rewrites.memory_optimization = rewrites.NO_MEM_OPT
     context.context()._config = config
     tf.config.optimizer.set_experimental_options({})  # forgets the configuration made before
+
+
+def warn_of_xla():
+    """What `--xla=on` costs on a machine without GPUs."""
+    logging.warning(
+        "--xla=on: there is no GPU, and XLA's steps on CPUs take longer (those of rotation 1.4 "
+        "times as long), and a resumed run may end in other bits; --xla=auto leaves XLA out here"
+    )
 
 
 def _names(flag):

@@ -61,6 +61,7 @@ def pretrain(
         logging.info("resuming after step %d of %d", step, progress.total)
     backup = callbacks.Backup(progress, store, run.backup_minutes)
     reporters = [
+        callbacks.DataWait(),  # the first: what the others do is no part of a step
         *extra,
         *run.monitors(pretext),
         callbacks.Guard(progress, run.warmup_epochs * per_epoch),

@@ -55,7 +55,7 @@ class Run(Optimizers, Probing):
         precision: of the layers while they learn: float32, or 16 bits where that does no harm, with
             scaled losses for float16. That one is for GPUs: CPUs are far slower with it. What is
             probed and exported computes in float32.
-        xla: compile each replica's step with XLA; auto means on GPUs.
+        xla: compile each replica's step with XLA; auto means on GPUs, for it slows CPUs down.
         devices: cpu:N makes N logical CPU devices, gpu:N takes the first N GPUs; empty takes
             all GPUs, or else the CPU.
         backup_minutes: at most this much work is lost by a kill.
@@ -127,8 +127,8 @@ class Run(Optimizers, Probing):
             logging.info("no probe: %s", self.no_labels)
         keras.utils.set_random_seed(self.seed)
         # On CPUs it costs nothing measurable. XLA refuses it for some ops, and needs it for none.
-        if not tf.config.list_physical_devices("GPU") and self.xla != "on":
-            devices.deterministic()
+        if not tf.config.list_physical_devices("GPU"):
+            (devices.warn_of_xla if self.xla == "on" else devices.deterministic)()
 
     def phase(self, name: str, **changes: Any) -> "Run":
         """A further part of this run, started, in a folder `name` of its own."""
