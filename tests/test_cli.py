@@ -1,6 +1,5 @@
 """The command line is the recipe's signature; what a user does wrong is one line."""
 
-import importlib
 import pathlib
 import subprocess
 import sys
@@ -245,31 +244,6 @@ def test_flags_txt_holds_what_a_python_caller_chose(tmp_path):
     cli.recipe(puzzled)(run, puzzle=partial(Puzzle, tiles=2, rule="far"))
     lines = {*(tmp_path / "run/flags.txt").read_text().splitlines()}
     assert {"--tiles=2", "--rule=far", "--seed=5", "--prior="} <= lines
-
-
-@pytest.mark.parametrize("recipe", cli.modules("recipes"))
-def test_every_flag_of_every_recipe_reaches_what_it_belongs_to(recipe):
-    main = importlib.import_module(f"sslzoo.recipes.{recipe}").main
-    for flag in signature.flags_of(main):
-        value = other(flag)
-        given = signature.parse(main, [recipe, f"--{flag.name}={signature.text(value)}"])[
-            flag.parameter
-        ]
-        if flag.parameter == "run":
-            given = getattr(given, flag.name)
-        elif isinstance(given, partial):
-            given = given.keywords[flag.name]
-        assert given == value, flag.name
-
-
-def other(flag):
-    """Another value than the default, of the same type."""
-    if typing.get_origin(flag.kind) is typing.Literal:
-        return next(c for c in typing.get_args(flag.kind) if c != flag.default)
-    if typing.get_origin(flag.kind) is tuple:
-        return tuple(typing.get_args(flag.kind)[0](i) for i in (7, 8))
-    changes = {bool: lambda v: not v, str: lambda v: f"{v}x"}
-    return changes.get(flag.kind, lambda v: flag.kind(v + 1))(flag.default)
 
 
 def test_python_m_sslzoo_is_the_command(tmp_path):

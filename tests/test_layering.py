@@ -10,8 +10,8 @@ import sslzoo
 ROOT = pathlib.Path(sslzoo.__file__).parent
 ORDER = [
     *("errors", "ranges", "images", "pictures", "data", "pretext", "parts", "encoders"),
-    *("pretexts", "probes", "export", "zoo", "training", "signature", "cli", "recipes"),
-    *("commands", "__main__"),
+    *("pretexts", "probes", "export", "zoo", "training", "signature", "idle", "cli"),
+    *("recipes", "commands", "__main__"),
 ]
 NEVER = {  # package -> what it may not import though it comes earlier
     "parts": {"data"},
@@ -21,7 +21,8 @@ NEVER = {  # package -> what it may not import though it comes earlier
     "zoo": {"pretext", "pretexts", "data", "probes"},
     "training": {"pretexts"},
     "signature": {*ORDER} - {"errors", "ranges"},
-    "cli": {*ORDER} - {"errors", "signature"},  # it finds recipes and commands by name
+    "idle": {*ORDER},
+    "cli": {*ORDER} - {"errors", "signature", "idle"},  # it finds recipes and commands by name
     "commands": {"recipes", "pretexts"},
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
