@@ -11,6 +11,7 @@ CRITIC = ("gan", "critic_steps", "discriminator_width", "discriminator_learning_
 # A flag, its values that leave nothing to do to others, and those others.
 IDLE: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
     ("schedule", ("constant", "cosine"), ("decay_epochs", "decay_factor")),
+    ("decay_epochs", ((),), ("decay_factor",)),
     ("negatives", (0,), ("estimator",)),
     ("task", ("rotation",), ("puzzle", "grid", "tile", "num_permutations", "puzzle_area")),
     ("fc", (0,), ("dropout",)),

@@ -13,7 +13,7 @@ import types
 import pytest
 from conftest import SHARED_DATA
 
-from sslzoo import cli, signature
+from sslzoo import cli, idle, signature
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHEETS = sorted((ROOT / "recipes").glob("*.flags"))
@@ -52,6 +52,13 @@ def test_it_is_of_a_recipe_and_says_what_to_expect(sheet):
     assert given["run"].workdir.startswith(f"runs/{recipe_of(sheet)}")
     assert sheet.read_text().startswith("#")
     assert "xpected" in text or "no number to expect" in text
+
+
+@each_sheet
+def test_each_of_its_flags_does_something(sheet):
+    main = importlib.import_module(f"sslzoo.recipes.{recipe_of(sheet)}").main
+    defaults = {flag.name: flag.default for flag in signature.flags_of(main)}
+    assert not [*idle.idle(parsed(sheet)[1], defaults)]
 
 
 def test_the_photos_sheet_spells_out_the_default():
