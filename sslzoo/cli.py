@@ -20,7 +20,7 @@ from typing import Any
 from absl import flags as absl_flags
 from absl import logging
 
-from sslzoo import names_only, signature
+from sslzoo import idle, names_only, signature
 from sslzoo.errors import STOPPING, UserError, stop
 
 NOTHING_TO_SAY = 3  # an exit code
@@ -33,7 +33,8 @@ def recipe(main: Callable[..., Any]) -> Callable[..., Any]:
     """
     name = os.path.basename(inspect.getfile(main)).removesuffix(".py")
     bare = inspect.signature(main)
-    defaults = {flag.name: signature.text(flag.default) for flag in signature.flags_of(main)}
+    typed_defaults = {flag.name: flag.default for flag in signature.flags_of(main)}
+    defaults = {name: signature.text(value) for name, value in typed_defaults.items()}
 
     @functools.wraps(main)
     def started(*args: Any, **kwargs: Any) -> Any:
@@ -42,7 +43,12 @@ def recipe(main: Callable[..., Any]) -> Callable[..., Any]:
         given = dict(bound.arguments)
         given["run"] = dataclasses.replace(given["run"])  # the default one is never changed
         signature.check(main, given)
-        values = {f.name: signature.text(f.default) for f in signature.flags_of(main, given)}
+        typed = {flag.name: flag.default for flag in signature.flags_of(main, given)}
+        values = {name: signature.text(value) for name, value in typed.items()}
+        for one, switch in idle.idle(typed, typed_defaults):
+            logging.warning(
+                "--%s=%s does nothing beside --%s=%s", one, values[one], switch, values[switch]
+            )
         given["run"].start(name, values, defaults)
         return main(**given)
 

@@ -300,31 +300,6 @@ def test_flags_txt_holds_what_a_python_caller_chose(tmp_path):
     assert {"--tiles=2", "--rule=far", "--seed=5", "--prior="} <= lines
 
 
-@pytest.mark.parametrize("recipe", cli.modules("recipes"))
-def test_every_flag_of_every_recipe_reaches_what_it_belongs_to(recipe):
-    main = importlib.import_module(f"sslzoo.recipes.{recipe}").main
-    for flag in signature.flags_of(main):
-        value = other(flag)
-        given = signature.parse(main, [recipe, f"--{flag.name}={signature.text(value)}"])[
-            flag.parameter
-        ]
-        if flag.parameter == "run":
-            given = getattr(given, flag.name)
-        elif isinstance(given, partial):
-            given = given.keywords[flag.name]
-        assert given == value, flag.name
-
-
-def other(flag):
-    """Another value than the default, of the same type."""
-    if typing.get_origin(flag.kind) is typing.Literal:
-        return next(c for c in typing.get_args(flag.kind) if c != flag.default)
-    if typing.get_origin(flag.kind) is tuple:
-        return tuple(typing.get_args(flag.kind)[0](i) for i in (7, 8))
-    changes = {bool: lambda v: not v, str: lambda v: f"{v}x"}
-    return changes.get(flag.kind, lambda v: flag.kind(v + 1))(flag.default)
-
-
 def test_python_m_sslzoo_is_the_command():
     helped = shell("-m", "sslzoo", "--help").stdout
     assert all(word in helped for word in ("list", "train", "classify", "serving-config", "pirl"))

@@ -3,6 +3,7 @@ import pathlib
 import struct
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from sslzoo import data
-from sslzoo.data import decode, folder
+from sslzoo.data import decode, folder, tfds
 from sslzoo.data.order import keys
 from sslzoo.data.photos import Photos
 from sslzoo.errors import UserError
@@ -689,6 +690,17 @@ def test_tfds_records(tfds_dir):
         assert element["label"] == value % 2
         values.add(value)
     assert values == set(range(70))
+
+
+def test_of_tfds_parts_val_comes_first_as_of_folders():
+    """ImageNet's test part has the label -1 throughout."""
+    parts = {
+        name: types.SimpleNamespace(num_examples=3) for name in ("train", "test", "validation")
+    }
+    info = types.SimpleNamespace(splits=parts)
+    assert tfds._split("tfds:x", "test", info) == "validation"
+    parts["validation"].num_examples = 0
+    assert tfds._split("tfds:x", "test", info) == "test"
 
 
 def test_tfds_bad_record_is_replaced(tfds_dir):

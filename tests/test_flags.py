@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import tiny_encoder
 
-from sslzoo import cli, ranges, signature, training
+from sslzoo import cli, idle, ranges, signature, training
 from sslzoo.commands import classify
 from sslzoo.errors import UserError
 
@@ -112,3 +112,62 @@ def test_what_a_partial_holds_is_checked_too():
 
     with pytest.raises(UserError, match=r"--width: expected 1 to 65536. Received: 0"):
         signature.check(main, {"puzzle": functools.partial(network, width=0)})
+
+
+# === Flags that do nothing ===
+
+
+@pytest.mark.parametrize(
+    ("recipe", "line", "told"),
+    [
+        ("pirl", "--negatives=0 --estimator=infonce", ["--estimator=infonce", "--negatives=0"]),
+        ("pirl", "--negatives=9 --estimator=infonce", []),
+        ("npid", "--estimator=nce", []),  # the default
+        ("pirl", "--task=rotation --grid=2", ["--grid=2", "--task=rotation"]),
+        ("inpainting", "--adversarial=0 --gan=wgan", ["--gan=wgan", "--adversarial=0.0"]),
+        ("superres", "--gan_learning_rate=1", ["--gan_learning_rate=1.0", "--gan_epochs=0"]),
+        ("deepcluster", "--fc=0 --dropout=0.5", ["--dropout=0.5", "--fc=0"]),
+        ("colorization", "--uniform=0.1", ["--uniform=0.1", "--prior="]),
+        ("jigsaw", "--decay_epochs=3", ["--decay_epochs=3.0", "--schedule=cosine"]),
+        ("jigsaw", "--schedule=step --decay_epochs=3", []),
+    ],
+    ids=str,
+)
+def test_a_flag_that_does_nothing_is_told(recipe, line, told, monkeypatch, caplog):
+    def reached(self, *_):
+        raise Reached
+
+    monkeypatch.setattr(training.Run, "start", reached)
+    with pytest.raises(Reached):
+        cli.call(MAINS[recipe], ["x", *line.split()])
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ([f"{told[0]} does nothing beside {told[1]}"] if told else [])
+
+
+def test_flags_that_may_do_nothing_are_there():
+    known = {flag.name for main in MAINS.values() for flag in signature.flags_of(main)}
+    for switch, _, others in idle.IDLE:
+        assert {switch, *others} <= known
+
+
+@pytest.mark.parametrize(
+    ("recipe", "line"),
+    [
+        ("deepcluster", "--reassign=0"),
+        ("deepcluster", "--top_momentum=1"),
+        ("deepcluster", "--dropout=1.5"),
+        ("jigsaw", "--dropout=1.5"),
+        ("bigan", "--width=0"),
+        ("pirl", "--min_area=0"),
+        ("pirl", "--puzzle_area=2"),
+        ("pirl", "--hue=0.7"),
+        ("npid", "--hue=0.7"),
+        ("npid", "--jitter=3"),
+        ("relative_patch", "--jitter=30"),
+    ],
+)
+def test_what_was_a_traceback_is_a_line(recipe, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = line.partition("=")[0]
+    with pytest.raises(UserError, match=rf"{name}: expected .*Received: "):
+        cli.call(MAINS[recipe], ["x", line, "--probe_images=0"])

@@ -10,7 +10,7 @@ import sslzoo
 ROOT = pathlib.Path(sslzoo.__file__).parent
 ORDER = [
     *("errors", "ranges", "precision", "images", "pictures", "data", "pretext", "parts"),
-    *("encoders", "pretexts", "probes", "export", "zoo", "training", "signature"),
+    *("encoders", "pretexts", "probes", "export", "zoo", "training", "signature", "idle"),
     *("names_only", "cli", "recipes", "commands", "__main__"),
 ]
 NEVER = {  # package -> what it may not import though it comes earlier
@@ -22,8 +22,9 @@ NEVER = {  # package -> what it may not import though it comes earlier
     "training": {"pretexts"},
     "signature": {*ORDER} - {"errors", "ranges"},
     "names_only": {*ORDER},
+    "idle": {*ORDER},
     "cli": {*ORDER}
-    - {"errors", "names_only", "signature"},  # it finds recipes and commands by name
+    - {"errors", "names_only", "signature", "idle"},  # it finds recipes and commands by name
     "commands": {"recipes", "pretexts"},
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -1,8 +1,6 @@
 """Every recipe end to end, as a user runs it, and its export where there is no sslzoo."""
 
-import importlib
 import json
-import pathlib
 import pkgutil
 import subprocess
 import sys
@@ -11,9 +9,8 @@ import numpy as np
 import pytest
 
 import sslzoo.recipes
-from sslzoo import signature, zoo
+from sslzoo import zoo
 
-SHEETS = pathlib.Path(__file__).parents[1] / "recipes"
 RECIPES = [module.name for module in pkgutil.iter_modules(sslzoo.recipes.__path__)]
 TINY = {
     "deepcluster": ["--crop=32", "--view=24", "--k=6"],
@@ -92,22 +89,3 @@ def test_a_trained_encoder_goes_on_and_is_watched_and_probed_on_other_images(ima
     after = zoo.encoder("rotation", tmp_path / "run/exported").trainable_variables
     for a, b in zip(before, after, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
-
-
-@pytest.mark.parametrize("sheet", sorted(SHEETS.glob("*.flags")), ids=lambda path: path.stem)
-def test_a_run_sheet_is_of_a_recipe_and_says_what_to_expect(sheet):
-    recipe = max((name for name in RECIPES if sheet.stem.startswith(name)), key=len)
-    main = importlib.import_module(f"sslzoo.recipes.{recipe}").main
-    settings = signature.parse(main, [recipe, f"--flagfile={sheet}"])
-    assert settings["run"].workdir.startswith(f"runs/{recipe}")
-    first = sheet.read_text().split("--")[0]
-    assert first.startswith("#")
-    assert "xpected" in first or "expect" in first
-
-
-def test_the_photos_sheet_spells_out_the_default():
-    main = importlib.import_module("sslzoo.recipes.jigsaw").main
-    sheet = signature.parse(main, ["jigsaw", f"--flagfile={SHEETS / 'jigsaw_photos.flags'}"])
-    default = signature.parse(main, ["jigsaw"])
-    assert sheet.pop("puzzle").keywords == default.pop("puzzle").keywords
-    assert sheet == default

@@ -7,7 +7,8 @@ from sslzoo.data import decode
 from sslzoo.data.source import Source
 from sslzoo.errors import UserError
 
-TEST_SPLITS = ("test", "validation", "val")  # the first that the dataset has
+# The first that the dataset has; test comes last, because those of ImageNet and others lack labels.
+TEST_SPLITS = ("validation", "val", "test")
 
 
 class Records(Source):

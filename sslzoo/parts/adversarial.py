@@ -217,8 +217,8 @@ class Balance(keras.callbacks.Callback):
         if self.won == PATIENCE:
             logging.warning(
                 "for %d epochs the discriminator has been right about more than %.0f %% of the "
-                "examples: the generator learns little from it; try a lower "
-                "--discriminator_learning_rate",
+                "examples: the generator learns little from it; a narrower discriminator, or a "
+                "lower learning rate, may help",
                 PATIENCE,
                 100 * WON,
             )
