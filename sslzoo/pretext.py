@@ -34,6 +34,7 @@ class Pretext(keras.Model):
             any size. Sources cut that square while they decode.
         chance_loss: the loss of a network that has learned nothing, e.g. ln N; None if there is
             no such number.
+        sees: what its encoder was trained on, for whoever reads the card of an export.
         collective: whether `content_loss` gathers from all replicas. XLA refuses that, so then
             it compiles the network alone.
         xla: whether each replica's forward and backward pass is compiled by XLA.
@@ -41,6 +42,7 @@ class Pretext(keras.Model):
 
     crop = 0
     chance_loss: float | None = None
+    sees = ""
     collective = False
     xla = False
 

@@ -183,6 +183,58 @@ def test_finetuning_goes_through_the_encoder(animals, data, tmp_path):
     assert np.mean(names == np.array(COLOURS)[y]) == pytest.approx(row["accuracy"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "layers"),
+    [
+        ("mlp", ["dense 60", "bn", "relu", "dense 60", "bn", "relu", "dense 3"]),
+        ("conv", ["conv 192", "bn", "relu"] * 3 + ["mean", "dense 3"]),
+    ],
+)
+def test_the_layers_of_rotnets_heads(kind, layers):
+    plane = probes.fit_head(colour_encoder(), examples(30, 0), COLOURS, stage="stage1")
+    network = probes.nonlinear(plane, kind).network
+    kinds = {
+        keras.layers.Dense: lambda x: f"dense {x.units}",
+        keras.layers.Conv2D: lambda x: f"conv {x.filters}",
+        keras.layers.BatchNormalization: lambda x: "bn",
+        keras.layers.ReLU: lambda x: "relu",
+        keras.layers.GlobalAveragePooling2D: lambda x: "mean",
+    }
+    assert [kinds[type(x)](x) for x in network.layers if type(x) in kinds] == layers
+    assert not any(x.use_bias for x in network.layers if x.name in ("hidden1", "hidden2"))
+    kernels = [x.kernel_size for x in network.layers if isinstance(x, keras.layers.Conv2D)]
+    assert kernels == ([(3, 3), (1, 1), (1, 1)] if kind == "conv" else [])
+    assert network.output_shape == (None, 3)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_rotnets_heads_learn_and_are_exported_and_the_encoder_stays(animals, data, kind, tmp_path):
+    options = {"head": kind, "stage": "stage1", "epochs": 40, "learning_rate": 0.1}
+    run = Classify(encoder=str(animals / "lion"), dataset=data, workdir=str(tmp_path), **options)
+    (row,) = run.run()
+    assert row["accuracy"] > 0.9
+    assert 0 <= row["random_accuracy"] <= 1
+    assert row["stage"] == "stage1"
+    served = zoo.load("classifier", tmp_path / "exported")
+    x, y = coloured(40, 1)
+    names = served.classify(np.float32(x / 255))["classes"][:, 0].numpy().astype(str)
+    assert np.mean(names == np.array(COLOURS)[y]) == pytest.approx(row["accuracy"])
+    encoders = [zoo.encoder("classifier", tmp_path / "exported"), zoo.encoder("lion", animals)]
+    ours, before = (encoder.get_weights() for encoder in encoders)
+    for a, b in zip(ours, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_head_sees_the_stage_as_at_inference():
+    x = inputs = keras.Input((None, None, 3))
+    x = keras.layers.Dropout(0.5)(x)
+    encoder = keras.Model(inputs, keras.layers.Conv2D(3, 1, name="stage1")(x))
+    head = probes.fit_head(encoder, examples(30, 0), COLOURS)
+    batches = examples(30, 0).map(lambda e: (e["image"], e["label"])).batch(10)
+    for (maps, _), (images, _) in zip(head.maps(batches), batches, strict=True):
+        np.testing.assert_allclose(maps, head.body(images, training=False), atol=1e-6)
+
+
 def test_finetuning_that_diverges_names_the_flag(data):
     encoder = colour_encoder()
     head = probes.fit_head(encoder, examples(30, 0), COLOURS)

@@ -1,5 +1,6 @@
 """The facts of colorization (arXiv:1603.08511)."""
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ import skimage.color
 import tensorflow as tf
 from conftest import examples, mirrored, photo, tiny_encoder
 
+from sslzoo import encoders
 from sslzoo.errors import UserError
 from sslzoo.images import lab
 from sslzoo.pretexts.colorization import Colorization, dilated_vgg
+from sslzoo.probes import random_twin
 
 TOOL = Path(__file__).parents[1] / "tools/colour_prior.py"
 
@@ -65,6 +68,15 @@ def test_parameter_count_of_the_paper():
     pretext = Colorization(dilated_vgg())
     assert sum(int(np.prod(v.shape)) for v in pretext.trainable_variables) == 32_230_393
     assert pretext.compute_output_shape((None, 176, 176, 3)) == (None, 44, 44, 313)
+
+
+def test_the_network_sees_lightness_less_50():
+    network = dilated_vgg()
+    seen = keras.Model(network.input, network.get_layer("conv1_1").input)
+    image = photo(8)
+    lightness = skimage.color.rgb2lab(image)[..., :1] - 50
+    np.testing.assert_allclose(seen(image[None])[0], lightness, atol=1e-2)
+    assert lightness.min() < 0 < lightness.max()
 
 
 @pytest.mark.parametrize("size", [(16, 16), (15, 18), (9, 21)])
@@ -130,7 +142,43 @@ def test_the_baseline_is_the_squared_distance():
     assert loss(small(loss="l2"), y, y_pred) == pytest.approx(0.02, rel=1e-4)
 
 
-# === The colouriser ===
+# === What is exported: the encoder behind a grey image, the colouriser ===
+
+
+def test_the_encoder_takes_colours_for_their_greys():
+    pretext, images = small(), photo(16)[None]
+    encoder = pretext.grey_encoder()
+    maps = encoder(images)
+    np.testing.assert_allclose(maps, encoder(lab.grey(images)), atol=1e-4)
+    np.testing.assert_allclose(maps, pretext.encoder(lab.grey(images)), atol=1e-4)
+    assert np.abs(maps - pretext.encoder(images)).max() > 1e-2
+    twin = random_twin(encoder, seed=1)
+    np.testing.assert_allclose(twin(images), twin(lab.grey(images)), atol=1e-4)
+    assert encoders.stages(encoder) == ["stage1", "stage2"]
+
+
+def stages(encoder, images):
+    """What all stages of an encoder make of images, as probes look at them."""
+    taps = [encoder.get_layer(name).output for name in encoders.stages(encoder)]
+    return keras.Model(encoder.input, taps)(images)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [dilated_vgg, *(functools.partial(encoders.get, name) for name in ("resnet18", "MobileNetV2"))],
+    ids=["dilated_vgg", "resnet18", "MobileNetV2"],
+)
+def test_any_encoder_can_be_put_behind_a_grey_image(make, tmp_path):
+    pretext, images = Colorization(make(), crop=32), photo(32)[None]
+    encoder = pretext.grey_encoder()
+    for ours, theirs in zip(
+        stages(encoder, images), stages(pretext.encoder, lab.grey(images)), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-3 * np.abs(theirs).max())
+    maps = encoder(images)
+    encoder.save(tmp_path / "encoder.keras")
+    loaded = keras.saving.load_model(tmp_path / "encoder.keras")
+    np.testing.assert_allclose(loaded(images), maps, atol=1e-4)
 
 
 def test_painting_the_truth_gives_the_image_back():

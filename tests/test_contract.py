@@ -6,6 +6,7 @@ index and a seed are not enough; `make.deterministic = True`, if its puzzles kno
 """
 
 import importlib.util
+import inspect
 import pathlib
 
 import keras
@@ -126,6 +127,30 @@ MAKERS = {
 }
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """List of all seeds, as tuples, that something is drawn from or split while the test runs."""
+    seeds = []
+
+    def watch(module, name):
+        draw = getattr(module, name)
+        signature = inspect.signature(draw)
+
+        def watched(*args, **kwargs):
+            seed = signature.bind(*args, **kwargs).arguments["seed"]
+            if tf.executing_eagerly():
+                seeds.append(tuple(np.ravel(seed).tolist()))
+            return draw(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, watched)
+
+    for module in (tf.random, tf.image):
+        for name in dir(module):
+            if name.startswith("stateless_") or name == "split":
+                watch(module, name)
+    return seeds
+
+
 def pytest_generate_tests(metafunc):
     makers, own = MAKERS, metafunc.config.getoption("--pretext")
     if own:
@@ -174,6 +199,15 @@ def test_the_seed_chooses_the_puzzle(make):
     ]
     first = puzzles[0]
     assert any(not np.array_equal(a, b) for p in puzzles for a, b in zip(p, first, strict=True))
+
+
+def test_no_two_choices_share_their_seed(make, drawn):
+    """Else the one would tell the other: where it was cut, the label."""
+    pretext = make(tiny_encoder())
+    for example in batches(make, pretext, n=2)[0]:
+        drawn.clear()
+        pretext.transform(example)
+        assert len({*drawn}) == len(drawn)
 
 
 def test_labels_are_never_read(make):

@@ -44,6 +44,7 @@ def sides(encoder, size):
         ("alexnet_cfn", {}, 2_334_080),
         ("alexnet", {}, 2_334_080),
         ("alexnet", {"groups": 1}, 3_747_200),
+        ("alexnet_doersch", {}, 3_747_200),
         ("alexnet_bn", {}, 3_747_200 + 2_752),
         ("alexnet_small", {}, 2_469_696 + 2_304),
         ("nin", {"blocks": 3}, 1_004_484 - (192 * 4 + 4)),
@@ -74,7 +75,7 @@ def test_parameters_of_each_cfn_convolution():
         ("alexnet", {"pool5": False}, 227, [55, 27, 13, 13, 13, 13]),
         ("alexnet_bn", {}, 224, [55, 27, 13, 13, 13, 6]),
         ("alexnet_small", {}, 224, [55, 27, 13, 13, 13, 6]),
-        ("alexnet", {"padding": 5, "groups": 1}, 96, [24, 12, 6, 6, 6, 3]),  # Doersch's column
+        ("alexnet_doersch", {}, 96, [24, 12, 6, 6, 6, 3]),
         ("nin", {}, 32, [16, 8, 8, 8, 8]),
         ("resnet18", {}, 224, [112, 56, 28, 14, 7, 7]),
         ("resnet50", {}, 224, [112, 56, 28, 14, 7, 7]),

@@ -62,6 +62,7 @@ def test_a_recipe_trains_probes_and_exports(recipe, images, tmp_path):
     folder = tmp_path / "run/exported" / recipe
     card = json.loads((folder / "card.json").read_text())
     assert card["recipe"] == recipe
+    assert card["input"].startswith("RGB in [0, 1]")
     assert {"accuracy", "random_accuracy"} <= card["scores"][0].keys()
     script = tmp_path / "serve.py"
     script.write_text(SERVE)

@@ -1,5 +1,7 @@
 """Relative patch location's five facts (METHODS 4.6), its options and pictures."""
 
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from sslzoo.images import color, geometry
 from sslzoo.pretexts.relative_patch import MODERN, OFFSETS, SMALL_IMAGES, RelativePatch
 
 PAPER = {}
-DOUBLED = {**SMALL_IMAGES, "crop": 64, "patch": 24, "gap": 8, "jitter": 8}
+DOUBLED = {**SMALL_IMAGES, "crop": 64, "patch": 16, "gap": 4, "jitter": 4}
+SHEET = pathlib.Path(__file__).parents[1] / "recipes/relative_patch_cifar10.flags"
 
 
 def make(settings, **kwargs):
@@ -77,6 +80,47 @@ def test_a_step_is_patch_and_gap_before_the_jitter_and_nothing_leaves_the_image(
     np.testing.assert_array_equal(still[:, 1] - still[:, 0], (patch + gap) * OFFSETS[labels])
 
 
+def own_places(pretext, side):
+    """P(label, place of the first patch (rows, columns)) for a square of `side`: (8, n, n)."""
+    n, step = side - pretext.patch + 1, pretext.patch + pretext.gap
+    axis = {}
+    for direction in (-1, 0, 1):
+        room = side - pretext.patch - pretext.jitter - abs(direction) * step
+        starts = np.arange(room + 1) + max(-direction * step, 0)
+        places = np.add.outer(starts, np.arange(pretext.jitter + 1)).ravel()
+        axis[direction] = np.bincount(places, minlength=n) / len(places)
+    return np.stack([np.outer(axis[row], axis[column]) for row, column in OFFSETS]) / 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "side", "expected"),
+    [
+        (SMALL_IMAGES, 32, 0.391),
+        (DOUBLED, 64, 0.405),
+        (MODERN, 255, 0.466),
+        (PAPER, 387, 0.504),
+        (PAPER, 670, 0.226),
+    ],
+)
+def test_how_often_the_place_of_one_patch_gives_the_label_away(settings, side, expected):
+    pretext = make(settings)
+    shares = own_places(pretext, side)
+    assert shares.max(0).sum() == pytest.approx(expected, abs=1e-3)
+    cut, labels = corners(pretext, side, n=800)
+    rows, columns = cut[:, 0].T
+    guesses = shares[:, rows, columns]
+    assert (guesses[labels, range(800)] > 0).all()
+    assert np.mean(guesses.argmax(0) == labels) == pytest.approx(expected, abs=0.06)
+
+
+def test_the_sheet_has_the_geometry_for_small_images_and_says_what_a_place_gives_away():
+    lines = SHEET.read_text().splitlines()
+    flags = dict(line[2:].split("=") for line in lines if line.startswith("--") and "=" in line)
+    lengths = ("crop", "patch", "gap", "jitter")
+    assert {name: int(flags[name]) for name in lengths} == {k: SMALL_IMAGES[k] for k in lengths}
+    assert f"at most {100 * own_places(small(), 32).max(0).sum():.0f} %" in "\n".join(lines)
+
+
 def test_the_paper_steps_144_pixels_with_14_of_jitter_and_gaps_of_34():
     pretext = make(PAPER)
     assert pretext.patch + pretext.gap == 144
@@ -118,7 +162,7 @@ def test_a_constant_image_gives_nothing_to_go_by(normalize):
     flat = np.full((32, 32, 3), 0.3, np.float32)
     for seed in range(4):
         np.testing.assert_array_equal(pretext.transform(example(flat, (seed, 0)))[0], 0)
-    logits = np.repeat(9 * pretext(np.zeros((1, 2, 12, 12, 3), np.float32)), 8, axis=0)
+    logits = np.repeat(9 * pretext(np.zeros((1, 2, 8, 8, 3), np.float32)), 8, axis=0)
     loss = keras.losses.sparse_categorical_crossentropy(np.arange(8), logits, from_logits=True)
     assert np.mean(loss) >= np.log(8) - 1e-5
 
@@ -139,6 +183,15 @@ def test_colour_dropping_keeps_one_channel_and_the_rms_is_50():
     assert kept == {0, 1, 2}
 
 
+def test_the_two_patches_are_prepared_each_by_its_own_dice():
+    pretext, image = small(color="drop", normalize="rms"), tf.constant(photo(32))
+    kept = [
+        np.argmax(pretext.transform(example(image, (seed, 0)))[0].numpy().std((1, 2)), axis=-1)
+        for seed in range(40)
+    ]
+    assert 0.4 < np.mean([first != second for first, second in kept]) < 0.9
+
+
 def test_projection_removes_green_against_magenta_and_keeps_greys():
     patch = photo(8)
     flat = color.without_green_magenta(tf.constant(patch)).numpy()
@@ -146,7 +199,7 @@ def test_projection_removes_green_against_magenta_and_keeps_greys():
     np.testing.assert_allclose(color.without_green_magenta(tf.constant(flat)), flat, atol=1e-6)
     grey = color.grey(tf.constant(patch))
     np.testing.assert_allclose(color.without_green_magenta(grey), grey, atol=1e-6)
-    prepared = small(color="project", normalize="rms").prepare(photo(12), tf.constant([0, 0]))
+    prepared = small(color="project", normalize="rms").prepare(photo(8), tf.constant([0, 0]))
     np.testing.assert_allclose(prepared.numpy() @ [-1, 2, -1], 0, atol=1e-3)
 
 
@@ -173,13 +226,20 @@ def test_grey_probability():
     assert np.mean(grey) == pytest.approx(0.66, abs=0.1)
 
 
+def test_it_says_what_its_encoder_was_trained_on():
+    assert make(PAPER).sees == (
+        "patches of 96 of 670 pixels, normalised, with one colour channel each"
+    )
+    assert small().sees == "patches of 8 of 32 pixels, normalised, in colour"
+
+
 # === 5. The shared tower ===
 
 
 def test_swapped_patches_swap_their_codes():
     pretext = small()
     tower = keras.Model(pretext.input, pretext.get_layer("tower").output)
-    pairs = np.random.default_rng(0).normal(size=(3, 2, 12, 12, 3)).astype(np.float32)
+    pairs = np.random.default_rng(0).normal(size=(3, 2, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(tower(pairs[:, ::-1]), tower(pairs).numpy()[:, ::-1], atol=1e-5)
     codes = tower(pairs[:, [0, 0]]).numpy()
     np.testing.assert_allclose(codes[:, 0], codes[:, 1], atol=1e-6)
@@ -187,7 +247,7 @@ def test_swapped_patches_swap_their_codes():
 
 
 def test_parameter_count_of_the_paper():
-    pretext = RelativePatch(encoders.get("alexnet", groups=1, padding=5))
+    pretext = RelativePatch(encoders.get("alexnet_doersch"))
     assert sum(int(np.prod(v.shape)) for v in pretext.trainable_variables) == 63_561_096
 
 
@@ -197,10 +257,10 @@ def test_parameter_count_of_the_paper():
 @pytest.mark.parametrize(
     ("settings", "flag"),
     [
-        ({"patch": 13}, "--patch"),
-        ({"min_area": 0.9}, "--patch"),
+        ({"patch": 15}, "--patch"),
+        ({"min_area": 0.3}, "--patch"),
         ({"min_area": 0.0}, "--min_area"),
-        ({"jitter": 5}, "--jitter"),
+        ({"jitter": 3}, "--jitter"),
         ({"color": "sepia"}, "--color"),
         ({"normalize": "lrn"}, "--normalize"),
     ],
@@ -212,7 +272,7 @@ def test_impossible_settings_name_the_flag(settings, flag):
 
 def test_picture_puts_the_second_patch_around_the_first(panels):
     pretext = small()
-    patches = np.stack([np.full((12, 12, 3), -9.0), np.full((12, 12, 3), 9.0)])  # black, white
+    patches = np.stack([np.full((8, 8, 3), -9.0), np.full((8, 8, 3), 9.0)])  # black, white
     for label, (row, column) in enumerate(OFFSETS):
         shown, verdict = panels(pretext, patches, label, np.eye(8)[7 - label])
         for name, place in (("truth", (row, column)), ("answer", (-row, -column))):

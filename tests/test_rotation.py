@@ -136,6 +136,20 @@ def test_flip_mirrors_half_of_the_images():
     assert np.mean(mirrored) == pytest.approx(0.5, abs=0.2)
 
 
+def test_the_turns_of_a_mirrored_image_are_turns_of_it():
+    """A mirror after the turn would exchange labels 1 and 3."""
+    pretext, image = small(flip=True, pad=2), tf.constant(photo(16))
+    for seed in range(8):
+        turned, labels = pretext.transform(example(image, (seed, 1)))
+        for picture, k in zip(turned, labels, strict=True):
+            np.testing.assert_array_equal(picture, np.rot90(turned[0], k))
+    alone = small(flip=True, all_at_once=False)
+    for seed in range(16):
+        picture, k = alone.transform(example(image, (seed, 1)))
+        upright = np.rot90(picture, -int(k))
+        assert any(np.array_equal(upright, x) for x in (image, image[:, ::-1]))
+
+
 def test_pad_shifts_by_up_to_that_many_pixels():
     pretext, image = small(pad=4), np.zeros((16, 16, 3), np.float32)
     image[8, 8] = 1

@@ -9,7 +9,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -32,14 +32,17 @@ class Classify:
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         image_size: side of the square that images are brought to, in pixels; 0 takes the one in
             the encoder's card.
-        train_images: labelled images that the head is fitted to, at most; --finetune sees all.
+        train_images: labelled images that a linear head is fitted to, at most; other heads and
+            --finetune see all.
         stage: the encoder's stage that the head reads; empty takes the one that does best on a
             fifth of the training labels, or with --finetune the last one.
+        head: linear, or RotNet's on a whole feature map (arXiv:1803.07728): mlp, with two hidden
+            layers, or conv, a block of NIN; a linear one finds the stage for them.
         top_k: classes in an answer, at most.
         finetune: train encoder and head together, from the fitted head on.
-        epochs: of --finetune.
-        learning_rate: the highest one of --finetune.
-        flip: mirror half of the images in --finetune.
+        epochs: of --finetune, and of a head that is not linear.
+        learning_rate: the highest one of these epochs; RotNet's heads had 0.1.
+        flip: mirror half of the images in these epochs.
         seed: of the random encoder, the order and the crops.
         workdir: folder for confusion.png and exported/classifier.
     """
@@ -50,6 +53,7 @@ class Classify:
     image_size: Pad = 0
     train_images: Count = 10000
     stage: str = ""
+    head: Literal["linear", "mlp", "conv"] = "linear"
     top_k: Count = 5
     finetune: bool = False
     epochs: Count = 5
@@ -139,15 +143,19 @@ class Classify:
             seed=self.seed, crop=self.size, stop=min(self.train_images, train.size)
         )
         head = probes.fit_head(encoder, few, self.classes, stage=stage, seed=self.seed)
+        train_on = functools.partial(
+            probes.finetune,
+            source=train,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            flip=self.flip,
+            seed=self.seed,
+        )
+        if self.head != "linear":
+            head = probes.nonlinear(head, self.head)
+            train_on(head, frozen=True)
         if self.finetune:
-            probes.finetune(
-                head,
-                train,
-                epochs=self.epochs,
-                learning_rate=self.learning_rate,
-                flip=self.flip,
-                seed=self.seed,
-            )
+            train_on(head)
         return head, *head.predict(test.examples(crop=self.size, shuffle=False))
 
     def _majority(self, labels: np.ndarray) -> float:

@@ -30,10 +30,10 @@ def get(name, **kwargs):
 
     Args:
         name: `small`, `mini`, `small_sobel`, `alexnet`, `alexnet_cfn`, `alexnet_bn`,
-            `alexnet_sobel`, `alexnet_small`, `nin`, `resnet18`, `resnet50`, or a classification
-            backbone of `keras.applications` in any case of letters, e.g. `MobileNetV2`; with the
-            weights that Keras downloads, `MobileNetV2:imagenet`, or those of a file of Keras'
-            without top, `MobileNetV2:FILE`.
+            `alexnet_doersch`, `alexnet_sobel`, `alexnet_small`, `nin`, `resnet18`, `resnet50`, or a
+            classification backbone of `keras.applications` in any case of letters, e.g.
+            `MobileNetV2`; with the weights that Keras downloads, `MobileNetV2:imagenet`, or those
+            of a file of Keras' without top, `MobileNetV2:FILE`.
         **kwargs: arguments of the function of that name; the other alexnets take `alexnet`'s.
 
     Returns:
@@ -77,9 +77,9 @@ def stages(encoder):
 # === Parts ===
 
 
-def _batch_norm(x, name):
+def _batch_norm(x, name, **options):
     """Batch norm as in the papers' own frameworks; Keras' 0.99 outlives a run of minutes."""
-    return FusedBatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+    return FusedBatchNormalization(momentum=0.9, epsilon=1e-5, name=name, **options)(x)
 
 
 def _pad(x, size):
@@ -153,13 +153,14 @@ def alexnet(
         stride: of conv1: 4, or 2 for the 64-pixel tiles of the CFN.
         padding: zeros around the input of conv1, in pixels.
         groups: of conv2, conv4 and conv5.
-        norm: "lrn" after pool1 and pool2, "batch" after each convolution, or None.
+        norm: "lrn" after pool1 and pool2, "batch" after each convolution, None, or "both": the
+            first, and from conv3 on the second, without gain and offset.
         pool: "ceil", Caffe's rounding, lets a 3x3 window hang over the right and lower edge;
             "valid", PyTorch's, does not.
         pool5: whether the output is pooled.
         sobel: whether it sees only edges.
     """
-    _check("norm", norm, ("lrn", "batch", None))
+    _check("norm", norm, ("lrn", "batch", "both", None))
     _check("pool", pool, ("ceil", "valid"))
     if len(widths) != 5 or any(w % groups for w in widths):
         raise UserError(f"Expected five widths divisible by groups={groups}. Received: {widths}")
@@ -175,12 +176,13 @@ def alexnet(
             kernel_initializer="he_normal",
             name=f"conv{i}",
         )(x)
-        x = _batch_norm(x, f"bn{i}") if norm == "batch" else x
+        if norm == "batch" or (norm == "both" and i > 2):
+            x = _batch_norm(x, f"bn{i}", center=norm == "batch", scale=norm == "batch")
         x = keras.layers.ReLU(name=f"stage{i}")(x)
         if i <= 2 or (i == 5 and pool5):
             x = _pad(x, ((0, 1), (0, 1))) if pool == "ceil" else x
             x = keras.layers.MaxPooling2D(3, 2, name=f"pool{i}")(x)
-        if i <= 2 and norm == "lrn":
+        if i <= 2 and norm in ("lrn", "both"):
             x = local_response_normalization(width, f"norm{i}")(x)
     return inputs, x
 
@@ -243,6 +245,7 @@ PRESETS = {
     "alexnet": (alexnet, {}),
     "alexnet_cfn": (alexnet, {"stride": 2}),
     "alexnet_bn": (alexnet, BATCH_NORM),
+    "alexnet_doersch": (alexnet, {"padding": 5, "groups": 1, "norm": "both"}),  # arXiv:1505.05192
     "alexnet_sobel": (alexnet, {**BATCH_NORM, "sobel": True}),
     "alexnet_small": (alexnet, {**BATCH_NORM, "widths": (64, 192, 384, 256, 256)}),
     "nin": (nin, {}),

@@ -34,6 +34,8 @@ class Colorization(Pretext):
     it, where the authors' Caffe layer weighs the gradient alone; the baseline skips grey images
     too, to be comparable, and regresses ab / 110.
 
+    What is probed and exported is `grey_encoder`, which makes greys of the colours it is given.
+
     Args:
         encoder: (B, H, W, 3) in [0, 1] -> (B, h, w, C).
         crop: side of the square image in pixels, a multiple of 4.
@@ -50,6 +52,8 @@ class Colorization(Pretext):
     Raises:
         UserError: an argument is out of range; the message names the flag.
     """
+
+    sees = "whole images made grey, as it makes of colours itself"
 
     def __init__(
         self,
@@ -109,6 +113,22 @@ class Colorization(Pretext):
     def paint(self):
         """The layer that turns images and the network's answers into coloured images."""
         return Paint(self.temperature if self.kind == "classification" else 0.0)
+
+    def grey_encoder(self):
+        """A copy of the encoder behind `lab.grey`: what is to be probed and exported.
+
+        Training has shown it equal channels only. To colours its first layer would add the filters
+        of its random start, of which the gradient sees nothing but the sum over channels.
+        """
+        pixels = keras.Input((None, None, 3), name="images")
+        grey = lab.grey(pixels)
+
+        def call(layer, *args, **kwargs):
+            return layer(*(grey if arg is pixels else arg for arg in args), **kwargs)
+
+        copy = keras.models.clone_model(self.encoder, pixels, call_function=call)
+        copy.set_weights(self.encoder.get_weights())
+        return copy
 
     def colouriser(self):
         """A model that shares the weights: images of any size, grey or not, -> coloured ones.

@@ -47,6 +47,8 @@ class Rotation(Pretext):
         UserError: the number of rotations or the crop is impossible; the message names the flag.
     """
 
+    sees = "whole images in colour, turned"
+
     def __init__(
         self,
         encoder,

@@ -3,5 +3,16 @@
 from sslzoo.probes.classifier import Head, finetune, fit_head
 from sslzoo.probes.linear_probe import Scores, linear, random_twin
 from sslzoo.probes.nearest import Monitor, knn
+from sslzoo.probes.nonlinear import nonlinear
 
-__all__ = ["Head", "Monitor", "Scores", "finetune", "fit_head", "knn", "linear", "random_twin"]
+__all__ = [
+    "Head",
+    "Monitor",
+    "Scores",
+    "finetune",
+    "fit_head",
+    "knn",
+    "linear",
+    "nonlinear",
+    "random_twin",
+]

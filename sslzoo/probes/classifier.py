@@ -6,7 +6,7 @@ goes on from that plane through the whole encoder: a random head would first wre
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -40,11 +40,22 @@ class Head:
     network: keras.Model
     images: tuple[int, int, int]
 
+    @property
+    def body(self) -> keras.Model:
+        """The encoder up to the stage, (B, H, W, 3) in [0, 1] -> (B, h, w, C)."""
+        return keras.Model(self.encoder.input, self.encoder.get_layer(self.stage).output)
+
     def model(self) -> keras.Model:
         """Encoder and head as one `keras.Model`, (B, H, W, 3) in [0, 1] -> logits (B, K)."""
-        body = keras.Model(self.encoder.input, self.encoder.get_layer(self.stage).output)
         images = keras.Input(self.images)
-        return keras.Model(images, self.network(body(images)))
+        return keras.Model(images, self.network(self.body(images)))
+
+    def maps(self, batches: tf.data.Dataset) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """What the stage makes of batches of images and labels, at inference."""
+        body = self.body
+        call = tf.function(lambda images: body(images, training=False), autograph=False)
+        for images, labels in batches:
+            yield call(images), labels
 
     def predict(self, test: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Labels (N,) and predicted labels (N,) of a dataset of `image` and `label`."""
@@ -102,6 +113,7 @@ def finetune(
     learning_rate: float = 0.01,
     flip: bool = True,
     seed: int = 0,
+    frozen: bool = False,
 ) -> None:
     """Trains a head and its encoder, in place, by SGD with momentum and a cosine schedule.
 
@@ -112,6 +124,7 @@ def finetune(
         learning_rate: the highest one.
         flip: whether half of the images are mirrored.
         seed: of order, crops and flips.
+        frozen: train the head alone; it sees the stage as it is at inference.
     """
 
     def pair(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -125,13 +138,14 @@ def finetune(
     span = {"stop": epochs * steps * batch, "epoch_size": steps * batch}
     examples = source.examples(seed=seed, crop=head.images[0], **span)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps)
-    model = head.model()
+    model = head.network if frozen else head.model()
     model.compile(
         keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     batches = examples.map(pair, num_parallel_calls=tf.data.AUTOTUNE).batch(batch).prefetch(2)
+    batches = head.maps(batches) if frozen else batches
     quiet = {"verbose": 2, "shuffle": False, "callbacks": [keras.callbacks.TerminateOnNaN()]}
     done = model.fit(batches, epochs=epochs, steps_per_epoch=steps, **quiet)
     if not np.isfinite(done.history["loss"][-1]):

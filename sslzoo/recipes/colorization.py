@@ -38,7 +38,7 @@ def main(
         pretext = puzzle(run.new_encoder(dilated_vgg=dilated_vgg), prior=prior)
         pretext.compile(run.adam(beta_2=beta_2), jit_compile=run.jit_compile)
     training.pretrain(pretext, run)
-    return run.finish(pretext, image_model=pretext.colouriser())
+    return run.finish(pretext, pretext.grey_encoder(), pretext.colouriser())
 
 
 if __name__ == "__main__":

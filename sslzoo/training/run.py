@@ -235,6 +235,8 @@ class Run(Optimizers, Probing):
         path = f"{self.workdir}/exported/{self.recipe}"
         size = pretext.crop or self.resize or 96
         card = self.card(scores)
+        seen = f"; trained on {pretext.sees}" if pretext.sees else ""
+        card["input"] = f"RGB in [0, 1], any size{seen}"
         made = export.save(encoder, path, card=card, image_size=size, formats=self.formats)
         logging.info("exported to %s", made)
         if image_model is not None:
