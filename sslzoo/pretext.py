@@ -32,6 +32,7 @@ class Pretext(keras.Model):
             (B, h, w, C).
         crop: side in pixels of the square image that `transform` starts from, or 0 if it takes
             any size. Sources cut that square while they decode.
+        centered: whether it is the middle of the image; else it is a random one.
         chance_loss: the loss of a network that has learned nothing, e.g. ln N; None if there is
             no such number.
         collective: whether `content_loss` gathers from all replicas. XLA refuses that, so then
@@ -40,6 +41,7 @@ class Pretext(keras.Model):
     """
 
     crop = 0
+    centered = False
     chance_loss: float | None = None
     collective = False
     xla = False
@@ -233,16 +235,20 @@ class Pretext(keras.Model):
         self.after_step(y, y_pred)
         return self.report(loss * replica_count(), terms, x, y, y_pred, sample_weight)
 
-    def apply_gradients(self, gradients: list[tf.Tensor]) -> None:
-        """Moves the trainable variables by the gradients of `forward_backward`."""
-        pairs = {id(v): (g, v) for g, v in zip(gradients, self.trainable_variables, strict=True)}
+    def apply_gradients(
+        self, gradients: list[tf.Tensor], variables: list[keras.Variable] | None = None
+    ) -> None:
+        """Moves the trainable variables, or some of them, each by its group's optimizer."""
+        variables = self.trainable_variables if variables is None else variables
+        pairs = {id(v): (g, v) for g, v in zip(gradients, variables, strict=True)}
         groups = {name: self.parameter_groups[name] for name in self.optimizers}
-        for optimizer, variables in [
+        for optimizer, group in [
             (self.optimizer, self.ungrouped_variables),
             *((self.optimizers[name], group) for name, group in groups.items()),
         ]:
-            if variables:
-                optimizer.apply(*zip(*(pairs[id(v)] for v in variables), strict=True))
+            moved = [pairs[id(v)] for v in group if id(v) in pairs]
+            if moved:
+                optimizer.apply(*zip(*moved, strict=True))
 
     def after_step(self, y: Any, y_pred: Any) -> None:
         """Changes what lives across steps, e.g. a memory; in the replica context, without XLA."""
