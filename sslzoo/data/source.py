@@ -101,6 +101,7 @@ class Source:
         *,
         seed: int = 0,
         crop: int = 0,
+        centered: bool = False,
         start: int = 0,
         stop: int | None = None,
         epoch_size: int | None = None,
@@ -114,6 +115,7 @@ class Source:
             seed: of the order, the crops and every example's own seed.
             crop: side of the square that is cut: a random one when `shuffle`, else the centre.
                 0 gives whole images, of different shapes.
+            centered: the centre in any case.
             start, stop: positions, counted over all epochs; stop None is the end of the first.
             epoch_size: positions in an epoch; training passes whole batches. Default: `size`.
             shuffle: whether the order and the crops are random.
@@ -138,6 +140,8 @@ class Source:
 
         def chunk(position: tf.Tensor) -> dict[str, Any]:
             key = keys(position, seed, epoch_size, drawn, shuffle, table)
+            if centered:
+                key["place"] = tf.fill(tf.shape(key["place"]), 0.5)
             return {**key, "raw": self.fetch(key["index"])}
 
         def example(key: dict[str, Any], maps: Any, index: tf.Tensor) -> dict[str, tf.Tensor]:
