@@ -79,6 +79,7 @@ def test_parameter_counts_of_the_paper():
     pretext = Superres(srresnet(), adversarial=0.001)
     assert count(pretext.ungrouped_variables) == 1_548_547
     assert count(pretext.parameter_groups["discriminator"]) == 23_563_649
+    assert pretext.in_turn
     assert pretext(np.zeros((1, 24, 24, 3))).shape == (1, 96, 96, 3)
 
 
