@@ -32,6 +32,7 @@ class Pretext(keras.Model):
             (B, h, w, C).
         crop: side in pixels of the square image that `transform` starts from, or 0 if it takes
             any size. Sources cut that square while they decode.
+        centered: whether it is the middle of the image; else it is a random one.
         chance_loss: the loss of a network that has learned nothing, e.g. ln N; None if there is
             no such number.
         sees: what its encoder was trained on, for whoever reads the card of an export.
@@ -41,6 +42,7 @@ class Pretext(keras.Model):
     """
 
     crop = 0
+    centered = False
     chance_loss: float | None = None
     sees = ""
     collective = False
@@ -248,19 +250,28 @@ class Pretext(keras.Model):
         self.after_step(y, y_pred)
         return self.report(loss * replica_count(), terms, x, y, y_pred, sample_weight)
 
-    def apply_gradients(self, gradients: list[tf.Tensor]) -> None:
-        """Moves the trainable variables by the gradients of `forward_backward`, all or none."""
-        gradients = self.rescaled(gradients) if self.optimizers else gradients
-        pairs = {id(v): (g, v) for g, v in zip(gradients, self.trainable_variables, strict=True)}
+    def apply_gradients(
+        self, gradients: list[tf.Tensor], variables: list[keras.Variable] | None = None
+    ) -> None:
+        """Moves the trainable variables, or some of them, each by its group's optimizer.
+
+        All or none of them, where several optimizers share the loss.
+        """
+        variables = self.trainable_variables if variables is None else variables
+        gradients = self.rescaled(gradients, variables) if self.optimizers else gradients
+        pairs = {id(v): (g, v) for g, v in zip(gradients, variables, strict=True)}
         groups = {name: self.parameter_groups[name] for name in self.optimizers}
-        for optimizer, variables in [
+        for optimizer, group in [
             (self.optimizer, self.ungrouped_variables),
             *((self.optimizers[name], group) for name, group in groups.items()),
         ]:
-            if variables:
-                optimizer.apply(*zip(*(pairs[id(v)] for v in variables), strict=True))
+            moved = [pairs[id(v)] for v in group if id(v) in pairs]
+            if moved:
+                optimizer.apply(*zip(*moved, strict=True))
 
-    def rescaled(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    def rescaled(
+        self, gradients: list[tf.Tensor], variables: list[keras.Variable]
+    ) -> list[tf.Tensor]:
         """Gradients of one loss, scaled as the first optimizer wants it, as each one wants it."""
         if self.dtype_policy.name != "mixed_float16":
             return gradients
@@ -269,7 +280,7 @@ class Pretext(keras.Model):
         for name, one in self.optimizers.items():
             factor = one.scale_loss(1.0) / ours  # exact, a power of 2
             factors |= {id(v): factor for v in self.parameter_groups[name]}
-        pairs = zip(precision.all_or_none(gradients), self.trainable_variables, strict=True)
+        pairs = zip(precision.all_or_none(gradients), variables, strict=True)
         return [g if g is None else g * factors.get(id(v), 1.0) for g, v in pairs]
 
     def after_step(self, y: Any, y_pred: Any) -> None:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl import logging
 from conftest import examples, mirrored, tiny_encoder
 
+from sslzoo import training
 from sslzoo.errors import UserError
 from sslzoo.parts import adversarial
 from sslzoo.parts.adversarial import Balance, TwoPlayer
@@ -102,7 +103,7 @@ def test_without_adversary_it_is_an_ordinary_pretext():
 
 def test_gradients_are_those_of_the_two_losses_before_either_moves():
     pretext = make()
-    others = {"discriminator": keras.optimizers.SGD(0.1)}
+    others = {"discriminator": keras.optimizers.SGD(0.2)}
     pretext.compile(keras.optimizers.SGD(0.1), optimizers=others)
     players = pretext.ungrouped_variables, pretext.parameter_groups["discriminator"]
     x = next(iter(pretext.puzzles(examples(8, 8), 8)))[0]
@@ -111,8 +112,8 @@ def test_gradients_are_those_of_the_two_losses_before_either_moves():
         d_loss, g_loss = pretext.adversarial_losses(real, fake)
         total = pretext.content_loss(x, x, pretext(x)) + 0.5 * g_loss
     expected = [
-        [v.numpy() - 0.1 * g for v, g in zip(part, tape.gradient(loss, part), strict=True)]
-        for part, loss in zip(players, (total, d_loss), strict=True)
+        [v.numpy() - rate * g for v, g in zip(part, tape.gradient(loss, part), strict=True)]
+        for part, loss, rate in zip(players, (total, d_loss), (0.1, 0.2), strict=True)
     ]
     logs = pretext.train_on_batch(x, x, return_dict=True)
     for part, wanted in zip(players, expected, strict=True):
@@ -120,6 +121,28 @@ def test_gradients_are_those_of_the_two_losses_before_either_moves():
             np.testing.assert_allclose(v.numpy(), w, atol=1e-6)
     scores = [total, g_loss, d_loss]
     assert [logs[k] for k in ("loss", "g_loss", "d_loss")] == pytest.approx(scores, rel=1e-5)
+
+
+@pytest.mark.parametrize("critic_steps", [1, 2])
+def test_in_turn_the_generator_learns_from_the_discriminator_that_has_moved(critic_steps):
+    pretext = make(critic_steps=critic_steps)
+    pretext.in_turn = True
+    others = {"discriminator": keras.optimizers.SGD(0.5)}
+    pretext.compile(keras.optimizers.SGD(0.1), optimizers=others)
+    generator, critics = pretext.ungrouped_variables, pretext.parameter_groups["discriminator"]
+    x, before = next(iter(pretext.puzzles(examples(8, 8), 8)))[0], values(critics)
+    start = values(generator)
+    logs = pretext.train_on_batch(x, x, return_dict=True)
+    assert all(moved(before, critics))
+    found = values(generator)
+    for v, value in zip(generator, start, strict=True):
+        v.assign(value)
+    last = x[critic_steps - 1 :: critic_steps]
+    with tf.GradientTape() as tape:
+        loss = pretext.compute_loss(last, last, pretext(last))
+    assert logs["loss"] == pytest.approx(float(loss), rel=1e-5)
+    for v, g, w in zip(generator, tape.gradient(loss, generator), found, strict=True):
+        np.testing.assert_allclose(v.numpy() - 0.1 * g, w, atol=1e-6)
 
 
 def test_each_critic_step_sees_its_own_part_and_the_generator_moves_once():
@@ -130,6 +153,30 @@ def test_each_critic_step_sees_its_own_part_and_the_generator_moves_once():
     assert {*rows} == {2}
     assert int(pretext.optimizer.iterations) == 2
     assert int(pretext.optimizers["discriminator"].iterations) == 8
+
+
+def test_each_player_has_its_rate_and_its_own_count_of_steps(tmp_path):
+    run = training.Run(workdir=str(tmp_path), batch_size=8, epochs=2, learning_rate=0.02)
+    run.steps_per_epoch = 5
+    pretext = make(critic_steps=4)
+    run.compile_players(pretext, 0.5, 0.001)
+    optimizers = pretext.optimizer, pretext.optimizers["discriminator"]
+    for optimizer, highest, steps in zip(optimizers, (0.02, 0.001), (10, 40), strict=True):
+        assert optimizer.beta_1 == 0.5
+        for share, rate in ((0, 1), (0.5, 0.5), (1, 0)):  # a cosine
+            optimizer.iterations.assign(int(share * steps))
+            assert float(optimizer.learning_rate) == pytest.approx(rate * highest, abs=1e-7)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_batch_that_cannot_be_cut_is_refused_at_once(replicas, tmp_path):
+    run = training.Run(workdir=str(tmp_path), batch_size=8)
+    run.strategy = mirrored(replicas)
+    run.check_critic_steps(4)
+    for steps in (3, 8) if replicas == 2 else (3, 16):
+        expected = rf"--batch_size.*--critic_steps={steps} .* {replicas} devices.*Received: 8"
+        with pytest.raises(UserError, match=expected):
+            run.compile_players(make(critic_steps=steps))
 
 
 # === Losses ===

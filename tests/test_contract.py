@@ -79,7 +79,7 @@ def npid(encoder, **kwargs):
 
 def two_players(pretext, **kwargs):
     """Compiled as the adversarial recipes are."""
-    optimizers = {"discriminator": keras.optimizers.Adam(0.01)}
+    optimizers = {name: keras.optimizers.Adam(0.01) for name in pretext.parameter_groups}
     pretext.compile(keras.optimizers.Adam(0.01), optimizers=optimizers, **kwargs)
     return pretext
 

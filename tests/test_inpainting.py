@@ -1,12 +1,15 @@
 """The context encoder's six facts (METHODS 2.6), its options and pictures."""
 
+import re
+import types
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import photo, tiny_encoder
+from conftest import examples, photo, tiny_encoder
 
-from sslzoo import encoders
+from sslzoo import encoders, export
 from sslzoo.errors import UserError
 from sslzoo.images import masks
 from sslzoo.parts.layers import ChannelWiseDense
@@ -16,8 +19,7 @@ SMALL = {"crop": 16, "bottleneck": 0, "width": 8, "discriminator_width": 4, "bat
 
 
 def small(**settings):
-    defaults = SMALL if settings.get("mask", "center") == "center" else {**SMALL, "overlap": 0}
-    return Inpainting(tiny_encoder(), **{**defaults, "overlap": 0, **settings})
+    return Inpainting(tiny_encoder(), **{**SMALL, "overlap": 0, **settings})
 
 
 def puzzle(pretext, i=0):
@@ -76,13 +78,21 @@ def test_parameter_counts_and_shapes_of_the_released_network():
 
 
 def test_the_feature_network_has_the_papers_latent_and_no_adversary():
-    alexnet = encoders.get("alexnet")
-    settings = {"crop": 227, "mask": "region", "overlap": 0, "bottleneck": 0, "width": 256}
-    pretext = Inpainting(alexnet, **settings, adversarial=0)
+    example = re.search(r"`(Inpainting\(alexnet.*?\))`", Inpainting.__doc__, re.DOTALL).group(1)
+    names = {"Inpainting": Inpainting, "alexnet": encoders.get("alexnet")}
+    pretext = eval(" ".join(example.split()), names)
+    widths = [pretext.get_layer(f"up{i}_conv").filters for i in range(1, 6)]
+    assert widths == [128, 64, 32, 16, 3]
     assert pretext.discriminator is None
     assert pretext.get_layer("channel_wise").output.shape == (None, 6, 6, 256)
     assert pretext.get_layer("up5").output.shape == (None, 192, 192, 3)
     assert pretext.output_shape == (None, 227, 227, 3)
+
+
+def test_a_mask_of_another_kind_needs_no_second_flag():
+    for mask in ("blocks", "region"):
+        pretext = Inpainting(tiny_encoder(), crop=16, mask=mask, width=8, discriminator_width=4)
+        assert {*np.unique(puzzle(pretext)[2])} == {0, 1}
 
 
 @pytest.mark.parametrize("settings", [{}, {"mask": "region"}, {"bottleneck": 8}, {"crop": 24}])
@@ -149,6 +159,11 @@ def test_only_the_hole_counts(mask, loss):
     assert float(pretext.content_loss(x, y, inside, weights)) == pytest.approx(error, rel=1e-5)
 
 
+def test_the_fill_is_what_encoders_turn_into_0():
+    normalize = encoders.get("small").get_layer("normalize")
+    np.testing.assert_allclose(normalize(np.float32([[[FILL]]])), 0, atol=1e-6)
+
+
 # === 5. Overlap ===
 
 
@@ -159,6 +174,17 @@ def test_the_overlap_is_shown_predicted_and_counts_tenfold():
     assert (weights == 10).sum() == 64**2 - 56**2 == 960
     assert (weights == 1).sum() == hole.sum() == 56**2
     np.testing.assert_array_equal(hole[32:96, 32:96], weights == 1)
+
+
+def test_a_pixel_of_the_overlap_counts_as_ten_of_the_hole():
+    pretext = small(crop=32, overlap=2, adversarial=0.0)
+    x, y, weights = (part[None] for part in puzzle(pretext))
+    losses = []
+    for place in ((0, 0), (8, 8)):  # of 16 x 16, with a border of 2
+        off = y.copy()
+        off[(0, *place)] += 0.5
+        losses.append(float(pretext.content_loss(x, y, off, weights)))
+    np.testing.assert_allclose(losses, [10 * 0.25 / 16**2, 0.25 / 16**2], rtol=1e-5)
 
 
 # === 6. Weights of the two losses ===
@@ -187,6 +213,61 @@ def test_the_critic_of_wgan_gp_has_no_batch_norm():
     assert not norms("wgan-gp")
 
 
+# === Table 1 ===
+
+
+def test_measures_are_means_over_images_of_errors_in_the_hole_alone():
+    pretext = small(crop=32, overlap=2)
+    _, y, weights = (np.stack([part] * 2) for part in puzzle(pretext))
+    off = np.where(weights[..., None] == 1, y + np.reshape([0.4, 0.2], (2, 1, 1, 1)), 9).astype(
+        np.float32
+    )
+    found = {name: float(value) for name, value in pretext.measures(y, off, weights).items()}
+    decibels = -10 * np.log10([0.2**2, 0.1**2]).mean()
+    expected = {"l1_percent": 15, "l2_percent": 100 * (0.04 + 0.01) / 2, "psnr": decibels}
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_measures_are_logged_while_it_learns_and_of_held_back_images():
+    pretext = small(mask="region", adversarial=0.0)
+    pretext.compile(keras.optimizers.SGD(0.0))
+    logs = pretext.fit(pretext.puzzles(examples(16), 4), verbose=0).history
+    x, y, weights = next(iter(pretext.puzzles(examples(16), 8)))
+    expected = {k: float(v) for k, v in pretext.measures(y, pretext(x), weights).items()}
+    assert {k: logs[k][0] for k in expected} == pytest.approx(expected, rel=1e-4)
+    source = types.SimpleNamespace(size=8, examples=lambda stop, **_: examples(16).take(stop))
+    text = "8 held-back images: L1 {l1_percent:.2f} %, L2 {l2_percent:.2f} %, PSNR {psnr:.2f} dB"
+    assert pretext.scored(source, 100) == text.format(**expected)
+
+
+# === The painter ===
+
+
+@pytest.mark.parametrize("mask", ["center", "region"])
+def test_the_exported_painter_fills_holes_as_the_network_does(mask, tmp_path):
+    pretext = small(mask=mask, batch_norm=True)
+    served = tf.saved_model.load(export.save_image_model(pretext.painter(), tmp_path / "painter"))
+    x, _, _ = puzzle(pretext)
+    painted = (pretext(x[None])[0].numpy() + 1) / 2
+    found = served.generate(x[None])["images"][0]
+    np.testing.assert_allclose(found, pretext.paste(x, painted), atol=1e-5)
+    # As a file: eight bits, and of another size.
+    levels = np.round(np.kron(x, np.ones((2, 3, 1))) * 255).astype(np.uint8)  # (32, 48, 3)
+    hole = np.all(levels == (124, 116, 104), -1)
+    png = served.generate_bytes([tf.io.encode_png(levels)])["png_bytes"][0]
+    filled = tf.io.decode_png(png).numpy()
+    np.testing.assert_array_equal(filled[~hole], levels[~hole])
+    assert hole.any()
+    assert np.all(np.any(filled[hole] != (124, 116, 104), -1))
+    answer = np.kron(pretext.paste(x, painted), np.ones((2, 3, 1)))
+    assert np.abs(filled / 255 - answer)[hole].mean() < 0.1
+
+
+def test_the_painter_leaves_an_image_without_holes_alone():
+    images = np.stack([photo(20, i) for i in range(2)])
+    np.testing.assert_array_equal(small().painter()(images), images)
+
+
 # === Learning, errors, pictures ===
 
 
@@ -207,7 +288,6 @@ def test_it_learns_to_continue_a_gradient():
     [
         ({"crop": 8}, "--crop"),
         ({"mask": "circle"}, "--mask"),
-        ({"mask": "region", "overlap": 4}, "--overlap"),
         ({"overlap": 4}, "--overlap"),
         ({"width": 0}, "--width"),
         ({"loss": "l3"}, "--loss"),

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
 
-from sslzoo import encoders
+from sslzoo import encoders, training
 from sslzoo.errors import UserError
 from sslzoo.pretexts.reconstruction import Reconstruction, reconstructor
 
@@ -57,6 +57,13 @@ def test_the_other_arms_show_what_is_drawn(arm):
     assert pretext.shown(None, tf.zeros((1, 16, 16, 3)), drawn)[1] is drawn
 
 
+def test_the_discriminator_sees_scale_and_bias_images():
+    pretext, truth, drawn = small(), tf.zeros((1, 16, 16, 3)), tf.ones((1, 16, 16, 3))
+    shown = pretext.shown(None, truth, drawn)
+    assert shown[0] is truth
+    np.testing.assert_array_equal(shown[1], pretext.scale.numpy()[None] * np.ones(3))
+
+
 # === 4. The input ===
 
 
@@ -68,6 +75,24 @@ def test_the_input_is_the_middle_enlarged():
         assert np.mean(np.abs(again - pretext.middle((y + 1) / 2))) < 0.03
         assert float(tf.reduce_max(x)) <= 1
         assert any(np.allclose((y + 1) / 2, p, atol=1e-6) for p in _mirrored(photo(80, i)))
+
+
+def test_it_learns_from_the_middle_of_an_image(tmp_path):
+    ramp = np.arange(48, dtype=np.uint8)[None, None, :, None]  # tells the column
+    np.savez(tmp_path / "x.npz", x_train=np.broadcast_to(ramp, (8, 32, 48, 3)))
+    paths = {"dataset": str(tmp_path / "x.npz"), "workdir": str(tmp_path / "run")}
+    run = training.Run(**paths, batch_size=8, epochs=1, probe_images=0)
+    run.start("reconstruction", {})
+    pretext, seen = small(), []
+    pretext.compile("sgd", optimizers={"discriminator": "sgd"})
+    puzzles = pretext.puzzles
+    pretext.puzzles = lambda examples, n: seen.append(examples) or puzzles(examples, n)
+    training.pretrain(pretext, run)
+    for images in seen:  # the contact sheet's, and those of training
+        for example in images.take(8):
+            columns = np.round(example["image"][0, :, 0].numpy() * 255)
+            np.testing.assert_array_equal(columns, np.arange(16, 32))
+    assert len(seen) == 2
 
 
 def _mirrored(picture):
@@ -116,6 +141,11 @@ def test_shapes_of_the_documents_networks():
     encoder = reconstructor()
     pretext = Reconstruction(encoder)
     assert pretext.output_shape == (None, 80, 80, 3)
+    counts = [
+        sum(int(np.prod(v.shape)) for v in variables)
+        for variables in (pretext.ungrouped_variables, pretext.parameter_groups["discriminator"])
+    ]
+    assert counts == [9_454_979, 2_771_137]
     maps = [encoder.get_layer(name).output.shape[-1] for name in encoders.stages(encoder)]
     assert maps == [64, 128, 256, 512]
     assert encoder(np.zeros((1, 80, 80, 3))).shape == (1, 5, 5, 512)

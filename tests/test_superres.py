@@ -1,10 +1,13 @@
 """SRGAN's six facts (METHODS 9.8), its options, exports and pictures."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
+from PIL import Image
 
 from sslzoo import encoders, export
 from sslzoo.errors import UserError
@@ -12,6 +15,7 @@ from sslzoo.images import psnr
 from sslzoo.parts.layers import PixelShuffle
 from sslzoo.pretexts import superres
 from sslzoo.pretexts.superres import Superres, srresnet
+from sslzoo.recipes import superres as recipe
 
 
 def small(encoder=None, **settings):
@@ -48,6 +52,13 @@ def test_the_answer_is_the_image_and_the_question_is_it_shrunk():
     np.testing.assert_allclose(question, superres.shrink(image, 4), atol=1e-5)
 
 
+def test_images_are_shrunk_with_a_prefilter_as_pillow_does():
+    plane = np.random.default_rng(0).uniform(0.3, 0.7, (32, 24)).astype(np.float32)
+    expected = np.asarray(Image.fromarray(plane).resize((6, 8), Image.Resampling.BICUBIC))
+    shrunk = superres.shrink(tf.constant(np.stack([plane] * 3, -1)), 4)
+    np.testing.assert_allclose(shrunk[..., 0], expected, atol=1e-4)
+
+
 def test_an_encoder_with_strides_is_doubled_until_it_fits():
     pretext = small(tiny_encoder())  # 4 pixels -> 1
     assert pretext(np.zeros((1, 4, 4, 3))).shape == (1, 16, 16, 3)
@@ -68,7 +79,69 @@ def test_parameter_counts_of_the_paper():
     pretext = Superres(srresnet(), adversarial=0.001)
     assert count(pretext.ungrouped_variables) == 1_548_547
     assert count(pretext.parameter_groups["discriminator"]) == 23_563_649
+    assert pretext.in_turn
     assert pretext(np.zeros((1, 24, 24, 3))).shape == (1, 96, 96, 3)
+
+
+def test_the_discriminator_is_an_encoder_that_is_exported(tmp_path):
+    pretext = small(adversarial=0.001, batch_norm=True)
+    judge = pretext.judge()
+    y = np.stack([photo(16, i) * 2 - 1 for i in range(2)])
+    before = keras.Model(
+        pretext.discriminator.input, pretext.discriminator.get_layer("stage8").output
+    )
+    np.testing.assert_allclose(judge((y + 1) / 2), before(y), atol=1e-5)
+    assert encoders.stages(judge) == [f"stage{i}" for i in range(1, 9)]
+    assert judge(np.zeros((1, 40, 24, 3))).shape == (1, 3, 2, 32)
+    version = export.save(judge, tmp_path / "judge")
+    served = tf.saved_model.load(version).embed(np.float32((y + 1) / 2))["embedding"]
+    np.testing.assert_allclose(served, np.mean(judge((y + 1) / 2), (1, 2)), atol=1e-5)
+
+
+def test_a_narrower_decoder():
+    pretext = small(decoder_width=2)
+    assert [pretext.get_layer(f"up{i}_conv").filters for i in (1, 2)] == [8, 8]
+
+
+# === The recipe ===
+
+
+def test_srgan_goes_on_from_all_of_srresnet_and_its_judge_is_probed(monkeypatch, tmp_path):
+    trained, ended = [], []
+
+    def pretrain(pretext, run):
+        for v in pretext.trainable_variables if not trained else []:
+            v.assign_add(tf.ones_like(v))  # as if it had learned
+        trained.append((pretext, [v.numpy() for v in pretext.ungrouped_variables]))
+
+    monkeypatch.setattr(recipe.training, "pretrain", pretrain)
+    monkeypatch.setattr(Superres, "scored", lambda *_: "scored")
+    monkeypatch.setattr(recipe.Run, "finish", lambda *a, **k: ended.append((a, k)))
+    run = recipe.Run(workdir=str(tmp_path / "run"), encoder="srresnet", probe_images=0)
+    small_one = functools.partial(Superres, crop=16, adversarial=0.001, discriminator_width=4)
+    recipe.main(run, small_one, 4, 4, gan_epochs=1, features="discriminator")
+    (first, before), (second, after) = trained
+    assert second is not first
+    assert second.discriminator is not None
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+    ((_, pretext, encoder), options) = ended[0]
+    assert pretext is second
+    assert (encoder.name, options["image_model"].name) == ("judge", "upscaler")
+
+
+@pytest.mark.parametrize(
+    ("settings", "flag"),
+    [
+        ({"features": "discriminator"}, "--features.*discriminator"),
+        ({"gan_epochs": 1, "critic_steps": 3}, "--batch_size.*--critic_steps=3.*Received: 16"),
+    ],
+)
+def test_what_srgan_cannot_do_is_said_before_srresnet_is_trained(settings, flag, tmp_path):
+    run = recipe.Run(workdir=str(tmp_path / "run"), batch_size=16, probe_images=0)
+    steps = settings.pop("critic_steps", 1)
+    with pytest.raises(UserError, match=flag):
+        recipe.main(run, functools.partial(Superres, critic_steps=steps), **settings)
 
 
 # === 3. Pixel shuffle ===

@@ -116,6 +116,7 @@ class Source:
         *,
         seed: int = 0,
         crop: int = 0,
+        centered: bool = False,
         start: int = 0,
         stop: int | None = None,
         epoch_size: int | None = None,
@@ -129,6 +130,7 @@ class Source:
             seed: of the order, the crops and every example's own seed.
             crop: side of the square that is cut: a random one when `shuffle`, else the centre.
                 0 gives whole images, of different shapes.
+            centered: the centre in any case.
             start, stop: positions, counted over all epochs; stop None is the end of the first.
             epoch_size: positions in an epoch; training passes whole batches. Default: `size`.
             shuffle: whether the order and the crops are random.
@@ -153,6 +155,8 @@ class Source:
 
         def key(position: tf.Tensor) -> dict[str, Any]:
             key = keys(position, seed, epoch_size, drawn, shuffle, table)
+            if centered:
+                key["place"] = tf.fill(tf.shape(key["place"]), 0.5)
             return {**key, "raw": self.fetch(key["index"])}
 
         def opened(key: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,8 @@ PATIENCE = 3  # epochs of that before the log says so
 class TwoPlayer(Pretext):
     """A pretext whose network, the generator, plays against a discriminator.
 
-    Both learn from one forward pass, before either moves. With more than one critic step the
+    Both learn from one forward pass, before either moves; those that are `in_turn` from one each,
+    the generator's through the discriminator that has moved. With more than one critic step the
     batch is cut into that many parts: the discriminator learns from each, the generator from the
     last.
 
@@ -48,6 +49,7 @@ class TwoPlayer(Pretext):
         adversarial: weight of the generator's loss against the discriminator.
         gan: `"bce"`, `"lsgan"`, `"wgan"` or `"wgan-gp"`.
         critic_steps: discriminator's steps for one of the generator's.
+        in_turn: whether the generator waits for the discriminator's step.
 
     Raises:
         UserError: an argument is out of range; the message names the flag.
@@ -56,6 +58,7 @@ class TwoPlayer(Pretext):
     adversarial = 1.0
     gan = "bce"
     critic_steps = 1
+    in_turn = False
 
     def __init__(self, encoder, inputs, outputs, discriminator=None, **kwargs):
         super().__init__(encoder, inputs, outputs, **kwargs)
@@ -128,6 +131,12 @@ class TwoPlayer(Pretext):
             return {}
         return {"discriminator": self.discriminator.trainable_variables}
 
+    @property
+    def generator_variables(self):
+        """All that learns but the discriminator."""
+        critics = {id(v) for v in self.discriminator.trainable_variables}
+        return [v for v in self.trainable_variables if id(v) not in critics]
+
     def fit(self, *args, callbacks=None, **kwargs):
         """`keras.Model.fit`, with an eye on the balance of the players."""
         even = self.gan in ("bce", "lsgan")  # the critics of the others are meant to win
@@ -152,9 +161,18 @@ class TwoPlayer(Pretext):
         critics = self.parameter_groups["discriminator"]
         gradients = [discriminator_tape.gradient(d_scaled, critics), []]
         if both:
-            gradients[1] = tape.gradient(scaled, self.ungrouped_variables)
+            gradients[1] = tape.gradient(scaled, self.generator_variables)
         scores = dict(zip(SCALARS, [g_loss, d_loss, *self.accuracies(*verdicts)], strict=True))
         return loss * replica_count(), y_pred, terms | scores, gradients
+
+    def reply(self, x, y, sample_weight):
+        """One replica's pass of the generator alone: loss, predictions, gradients."""
+        with tf.GradientTape() as tape:
+            y_pred = self(x, training=True)
+            loss = self.compute_loss(x, y, y_pred, sample_weight)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, self.generator_variables)
+        return loss * replica_count(), y_pred, gradients
 
     def way(self, part):
         """Where between real and fake the penalty looks: (B,) in [0, 1].
@@ -186,12 +204,15 @@ class TwoPlayer(Pretext):
         play = play if self.collective else self.xla_compiled(play)
         for i in range(self.critic_steps):
             part = [_part(tensors, i, self.critic_steps) for tensors in data]
-            both = i == self.critic_steps - 1
+            last = i == self.critic_steps - 1
+            both = last and not self.in_turn
             loss, y_pred, scalars, gradients = play(*part, self.way(part), both)
             self.optimizers["discriminator"].apply(gradients[0], critics)
-            if not both:
+            if not last:
                 self.update_scalars(scalars)
-        self.optimizer.apply(gradients[1], self.ungrouped_variables)
+        if self.in_turn:
+            loss, y_pred, gradients[1] = self.xla_compiled(self.reply)(*part)
+        self.apply_gradients(gradients[1], self.generator_variables)
         return self.report(loss, scalars, *part[:2], y_pred, part[2])
 
 

@@ -29,6 +29,8 @@ class Reconstruction(TwoPlayer):
     alpha * drawn + beta, with alpha 0 in the middle and 1 around, and beta the image in the middle
     and 0 around. (Its equation 1 has the input where its text and figure have what is drawn.)
 
+    It starts from the middle of an image: with --resize=crop the largest square, as there.
+
     Departures from the document: images are mirrored at random; beta is the middle itself, which
     the input holds enlarged; the identity loss is a mean over the pixels.
 
@@ -46,6 +48,8 @@ class Reconstruction(TwoPlayer):
     Raises:
         UserError: an argument is out of range; the message names the flag.
     """
+
+    centered = True
 
     def __init__(
         self,

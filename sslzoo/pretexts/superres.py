@@ -34,6 +34,9 @@ class Superres(TwoPlayer):
     VGG learned them from ImageNet's labels, so that is no longer self-supervised, and off by
     default.
 
+    The players move in turn, as the paper's. What its discriminator knows is an encoder too, see
+    `judge`.
+
     Departures from the paper: pixel shuffles start without checkerboard (arXiv:1707.02937), all
     residual branches of `srresnet` from nothing; VGG's distance is a mean over the channels too;
     VGG22 comes without total variation.
@@ -49,10 +52,13 @@ class Superres(TwoPlayer):
         critic_steps: discriminator's steps for one of the generator's.
         discriminator_width: channels of its first convolution.
         batch_norm: in the discriminator; never in that of wgan-gp.
+        decoder_width: channels of the up-convolutions, at most those of the encoder's output.
 
     Raises:
         UserError: an argument is out of range; the message names the flag.
     """
+
+    in_turn = True
 
     def __init__(
         self,
@@ -66,13 +72,14 @@ class Superres(TwoPlayer):
         critic_steps: Count = 1,
         discriminator_width: Width = 64,
         batch_norm=True,
+        decoder_width: Width = 64,
         **kwargs,
     ):
         _check(crop, scale, content, vgg_weights)
         # === Functional model ===
         small = keras.Input((None, None, 3), name="small_images")
         found = encoder.compute_output_shape((1, crop // scale, crop // scale, 3))[1]
-        large = _enlarge(encoder(small), found, crop)
+        large = _enlarge(encoder(small), found, crop, decoder_width)
         norm = batch_norm and gan != "wgan-gp"
         critic = discriminator(crop, discriminator_width, norm) if adversarial else None
         super().__init__(encoder, small, large, critic, **kwargs)
@@ -112,6 +119,19 @@ class Superres(TwoPlayer):
         text = "{} held-back images: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}; "
         text += "bicubic {bicubic_psnr:.2f} dB, {bicubic_ssim:.4f}"
         return text.format(count, **score(self.upscaler(), photos, self.scale))
+
+    def judge(self):
+        """The discriminator's convolutions as an encoder that shares the weights.
+
+        (B, H, W, 3) in [0, 1] -> (B, H / 16, W / 16, 8 * discriminator_width).
+        """
+        x = image = keras.Input((None, None, 3), name="images")
+        x = keras.layers.Rescaling(2.0, -1.0, name="normalize")(x)
+        for layer in self.discriminator.layers[1:]:
+            if isinstance(layer, keras.layers.Flatten):
+                break
+            x = layer(x)
+        return keras.Model(image, x, name="judge")
 
     def upscaler(self):
         """A model that shares the weights: (B, H, W, 3) -> (B, scale H, scale W, 3), in [0, 1].
@@ -194,7 +214,7 @@ def discriminator(side, width=64, norm=True):
         bias = i == 0 or not norm
         x = _conv(x, width * 2 ** (i // 2), 3, f"d{i + 1}", 1 + i % 2, bias)
         x = _norm(x) if norm and i > 0 else x
-        x = keras.layers.LeakyReLU(0.2)(x)
+        x = keras.layers.LeakyReLU(0.2, name=f"stage{i + 1}")(x)
     x = keras.layers.Dense(16 * width, name="d_dense")(keras.layers.Flatten()(x))
     x = keras.layers.Dense(1, dtype="float32", name="d_logit")(keras.layers.LeakyReLU(0.2)(x))
     return keras.Model(image, x, name="discriminator")
@@ -208,7 +228,7 @@ def vgg_features(content, weights):
     return lambda x: in_float32(vgg(prepare((x + 1) * 127.5), training=False)) / VGG_SCALE
 
 
-def _enlarge(x, side, wanted):
+def _enlarge(x, side, wanted, width):
     """Features (B, h, w, C), `side` pixels -> an image (B, ?, ?, 3), `wanted` pixels."""
     doublings = int(np.log2(wanted / side))
     if side * 2**doublings != wanted:
@@ -216,7 +236,7 @@ def _enlarge(x, side, wanted):
             f"--crop: expected the {side} pixels of the encoder's last stage times a power of 2. "
             f"Received: {wanted}"
         )
-    width = min(x.shape[-1], 64)  # the paper's
+    width = min(x.shape[-1], width)
     for i in range(1, doublings + 1):
         conv = keras.layers.Conv2D(4 * width, 3, padding="same", name=f"up{i}_conv")
         x = PixelShuffle(name=f"up{i}_shuffle")(conv(x))

@@ -6,9 +6,11 @@ python -m sslzoo.recipes.inpainting --flagfile=recipes/inpainting_cifar10.flags
 
 from functools import partial
 
+from absl import logging
+
 from sslzoo import cli, training
 from sslzoo.pretexts.inpainting import Inpainting, context_encoder
-from sslzoo.ranges import Fraction, Positive
+from sslzoo.ranges import Count, Fraction, Positive
 from sslzoo.training import Run
 
 
@@ -24,18 +26,21 @@ def main(
     puzzle=partial(Inpainting, crop=64, bottleneck=0, width=128, discriminator_width=32),
     discriminator_learning_rate: Positive = 0.0002,
     beta_1: Fraction = 0.5,
+    scored_images: Count = 100,
 ):
-    """Trains a network to fill holes, probes its encoder and exports it.
+    """Trains a network to fill holes, probes its encoder, exports both, reports L1, L2 and PSNR.
 
     Args:
         discriminator_learning_rate: the highest; a tenth of the generator's in the authors' code.
         beta_1: of both Adams; the authors' 0.5.
+        scored_images: held-back images on whose holes L1, L2 and PSNR are measured.
     """
     with run.scope():
         pretext = puzzle(run.new_encoder(context_encoder=context_encoder))
         run.compile_players(pretext, beta_1, discriminator_learning_rate)
     training.pretrain(pretext, run)
-    return run.finish(pretext)
+    logging.info(pretext.scored(run.test_source, scored_images))
+    return run.finish(pretext, image_model=pretext.painter())
 
 
 if __name__ == "__main__":

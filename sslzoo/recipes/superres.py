@@ -5,10 +5,12 @@ python -m sslzoo.recipes.superres --flagfile=recipes/superres_bsds.flags --datas
 """
 
 from functools import partial
+from typing import Literal
 
 from absl import logging
 
 from sslzoo import cli, training
+from sslzoo.errors import UserError
 from sslzoo.pretexts.superres import Superres, srresnet
 from sslzoo.ranges import Count, OptionalCount, Positive, Width
 from sslzoo.training import Run
@@ -31,6 +33,7 @@ def main(
     gan_epochs: OptionalCount = 0,
     gan_learning_rate: Positive = 0.0001,
     scored_images: Count = 100,
+    features: Literal["generator", "discriminator"] = "generator",
 ):
     """Trains SRResNet, then SRGAN if wanted, probes the encoder, exports both, reports PSNR.
 
@@ -41,7 +44,15 @@ def main(
             0 for none.
         gan_learning_rate: of both players then; a tenth of it in the second half.
         scored_images: held-back images, whole, on which PSNR and SSIM are measured.
+        features: whose are probed and exported: the generator's encoder's, or those of SRGAN's
+            discriminator.
     """
+    if features == "discriminator" and not gan_epochs:
+        raise UserError(
+            "--features: expected generator where --gan_epochs=0. Received: discriminator"
+        )
+    if gan_epochs:
+        run.check_critic_steps(puzzle.keywords.get("critic_steps", Superres.critic_steps))
     with run.scope():
         encoder = run.new_encoder(srresnet=lambda: srresnet(blocks, width))
         pretext = puzzle(encoder, adversarial=0.0)
@@ -58,7 +69,8 @@ def main(
         training.pretrain(srgan, second)
         logging.info(srgan.scored(run.test_source, scored_images))
         pretext = srgan
-    return run.finish(pretext, image_model=pretext.upscaler())
+    encoder = pretext.judge() if features == "discriminator" else None
+    return run.finish(pretext, encoder, image_model=pretext.upscaler())
 
 
 if __name__ == "__main__":

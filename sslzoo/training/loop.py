@@ -98,6 +98,7 @@ def _fit(
     examples = source.examples(
         seed=run.seed,
         crop=pretext.crop,
+        centered=pretext.centered,
         start=progress.step * run.batch_size,
         stop=last * per_epoch * run.batch_size,
         epoch_size=per_epoch * run.batch_size,
@@ -121,7 +122,8 @@ def _fit(
 
 def _preview(pretext: Pretext, run: Run, source: Source) -> tf.data.Dataset:
     """A few images in an order that training does not use: for the contact sheet."""
-    return source.examples(seed=run.seed + 1, crop=pretext.crop, stop=PICTURED)
+    options = {"crop": pretext.crop, "centered": pretext.centered}
+    return source.examples(seed=run.seed + 1, stop=PICTURED, **options)
 
 
 def _check_source(source: Source, run: Run) -> None:

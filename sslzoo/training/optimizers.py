@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from sslzoo.errors import UserError
 from sslzoo.training import schedules
 
 
@@ -58,13 +59,27 @@ class Optimizers:
         pretext: Any,
         beta_1: float = 0.9,
         discriminator_learning_rate: float | None = None,
+        **learning_rates: float,
     ) -> None:
-        """Compiles a `TwoPlayer` with an Adam for each player that it has."""
+        """Compiles a `TwoPlayer` with an Adam for each player; rates are those of its groups."""
+        if pretext.parameter_groups:
+            self.check_critic_steps(pretext.critic_steps)
+        rates = {"discriminator": discriminator_learning_rate, **learning_rates}
+        steps = {"discriminator": pretext.critic_steps}
         optimizers = {
-            name: self.adam(beta_1, 0.999, discriminator_learning_rate, pretext.critic_steps)
+            name: self.adam(beta_1, 0.999, rates.get(name), steps.get(name, 1))
             for name in pretext.parameter_groups
         }
         pretext.compile(self.adam(beta_1), optimizers=optimizers, jit_compile=self.jit_compile)
+
+    def check_critic_steps(self: Any, steps: int) -> None:
+        """Raises a `UserError` where a device's batch cannot be cut into so many equal parts."""
+        replicas = self.strategy.num_replicas_in_sync
+        if self.batch_size % (replicas * steps):
+            raise UserError(
+                f"--batch_size: expected a multiple of --critic_steps={steps} for each of the "
+                f"{replicas} devices. Received: {self.batch_size}"
+            )
 
 
 def _sparing(
