@@ -1,6 +1,5 @@
 """Instance discrimination: its loss, its views, its monitor (METHODS 6)."""
 
-import dataclasses
 import functools
 
 import keras
@@ -141,8 +140,8 @@ class Stop(keras.callbacks.Callback):
 
 def attempt(folder, name, seed, *extra):
     """Two epochs of four steps, or what is left of them: the state at the end."""
-    run = Run(dataset=str(folder / "x.npz"), workdir=str(folder / name), epochs=2, batch_size=16)
-    run = dataclasses.replace(run, seed=seed, backup_minutes=1e-6)
+    paths = {"dataset": str(folder / "x.npz"), "workdir": str(folder / name)}
+    run = Run(**paths, epochs=2, batch_size=16, seed=seed, backup_minutes=1e-6)
     run.start("npid", {})
     with run.scope():
         pretext = small(seed=run.seed, negatives=32)
