@@ -240,7 +240,7 @@ class FillBank(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """In inference mode, without augmentation."""
         pretext = self.pretext
-        if int(pretext.optimizer.iterations):
+        if int(pretext.optimizer.iterations.numpy()):
             return
         call = tf.function(pretext.embed, autograph=False)
         rows = np.empty(pretext.memory.rows.shape, np.float32)
