@@ -76,12 +76,21 @@ def panels(monkeypatch):
     return draw
 
 
-def tiny_encoder():
-    """Two stages, 8 channels; no BatchNorm, so that two replicas compute what one does."""
+def tiny_encoder(batch_norm=False):
+    """Two stages, 8 channels.
+
+    Without batch norm two replicas compute what one does, and inference is training; with it a test
+    sees which mode it is in, and whether the moving averages follow.
+    """
     images = keras.Input((None, None, 3))
     x = keras.layers.Rescaling(4.0, -2.0)(images)
-    x = keras.layers.Conv2D(8, 3, 2, "same", activation="tanh", name="stage1")(x)
-    x = keras.layers.Conv2D(8, 3, 2, "same", activation="tanh", name="stage2")(x)
+    for name in ("stage1", "stage2"):
+        if batch_norm:
+            x = keras.layers.Conv2D(8, 3, 2, "same", use_bias=False, name=f"{name}_conv")(x)
+            x = keras.layers.BatchNormalization(momentum=0.9)(x)
+            x = keras.layers.Activation("tanh", name=name)(x)
+        else:
+            x = keras.layers.Conv2D(8, 3, 2, "same", activation="tanh", name=name)(x)
     return keras.Model(images, x, name="tiny")
 
 
@@ -105,3 +114,13 @@ def examples(size, n=8, seed=0):
             "seed": np.random.default_rng(seed).integers(0, 2**31, (n, 2)).astype(np.int32),
         }
     )
+
+
+def views_of_a_ramp(pretext, part=lambda x: x, n=30):
+    """How much of the way from 0 to 1, left to right, `n` views show of it: (n,)."""
+    side = pretext.crop
+    ramp = np.tile(np.linspace(0, 1, side, dtype=np.float32)[None, :, None], (side, 1, 3))
+    seeds = tf.data.Dataset.range(n).map(lambda i: tf.stack([tf.cast(i, tf.int32), 7]))
+    example = {"image": tf.constant(ramp), "index": tf.constant(0, tf.int64)}
+    made = seeds.map(lambda seed: part(pretext.transform({**example, "seed": seed})[0]))
+    return np.array([np.ptp(view) for view in made.as_numpy_iterator()])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import logging
-from conftest import examples, photo, tiny_encoder
+from conftest import examples, photo, tiny_encoder, views_of_a_ramp
+from sklearn.decomposition import PCA
 
 from sslzoo import encoders, training
 from sslzoo.errors import UserError
@@ -21,7 +22,7 @@ SMALL = {"k": 5, "crop": 16, "view": 16, "fc": 0, "pca": 4}
 
 
 def small(num_images=64, **kwargs):
-    return DeepCluster(tiny_encoder(), num_images, **{**SMALL, **kwargs})
+    return DeepCluster(tiny_encoder(batch_norm=True), num_images, **{**SMALL, **kwargs})
 
 
 def compiled(pretext, learning_rate=0.1):
@@ -49,19 +50,30 @@ def features(n=400, d=20, centres=8, seed=0):
 
 def test_whitened_features_have_unit_covariance_and_rows_length_1():
     x, _ = features()
-    white = clusters.whiten(x, 12, seed=0)
+    white = clusters.whiten(x, 12)
     assert white.shape == (400, 12)
     np.testing.assert_allclose(np.cov(white.T), np.eye(12), atol=1e-2)
-    rows = clusters.prepare(x, 12, seed=0)
+    rows = clusters.prepare(x, 12)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+
+
+def test_whitening_is_that_of_scikit_learn_whatever_the_blocks(monkeypatch):
+    x, _ = features()
+    x += 100  # far from zero, where an uncentred sum of squares would lose its digits
+    expected = PCA(12, whiten=True, svd_solver="full").fit_transform(np.float64(x))
+    for block in (clusters.BLOCK, 64):
+        monkeypatch.setattr(clusters, "BLOCK", block)
+        white = clusters.whiten(x, 12)
+        white *= np.sign(np.sum(white * expected, 0))  # an axis may point either way
+        np.testing.assert_allclose(white, expected, atol=2e-3)
 
 
 def test_components_are_at_most_what_the_features_have():
     x, _ = features()
-    assert clusters.prepare(x, 256, seed=0).shape == (400, 20)
-    assert clusters.prepare(x[:10], 256, seed=0).shape == (10, 9)
+    assert clusters.prepare(x, 256).shape == (400, 20)
+    assert clusters.prepare(x[:10], 256).shape == (10, 9)
     dead = np.concatenate([x, np.full((400, 5), 7, np.float32)], 1)
-    rows = clusters.prepare(dead, 256, seed=0)
+    rows = clusters.prepare(dead, 256)
     assert rows.shape == (400, 20)  # constant channels are not blown up
     assert np.isfinite(rows).all()
 
@@ -71,7 +83,7 @@ def test_components_are_at_most_what_the_features_have():
 
 def test_clusters_are_found_seeded_and_move_with_their_rows():
     x, truth = features()
-    rows = clusters.prepare(x, 12, seed=0)
+    rows = clusters.prepare(x, 12)
     labels = clusters.assign(rows, 8, seed=3)
     np.testing.assert_array_equal(labels, clusters.assign(rows, 8, seed=3))
     assert clusters.report(labels, truth, 8)["nmi"] > 0.8
@@ -176,13 +188,12 @@ def test_each_optimizer_moves_its_own_weights():
     for rates, moved in [((0.1, 0.0), "trunk"), ((0.0, 0.1), "top")]:
         trunk, top = map(keras.optimizers.SGD, rates)
         pretext.compile(trunk, optimizers={"top": top})
-        before = pretext.get_weights()
+        before = [v.numpy() for v in pretext.trainable_variables]
         pretext.fit(pretext.puzzles(data, 16), epochs=2, verbose=0)
-        for variable, old in zip(pretext.weights, before, strict=True):
+        for variable, old in zip(pretext.trainable_variables, before, strict=True):
             changed = np.abs(variable.numpy() - old).max() > 0
             is_top = variable.path.startswith("top")
-            if variable.dtype == "float32":
-                assert changed == (is_top == (moved == "top")), variable.path
+            assert changed == (is_top == (moved == "top")), variable.path
 
 
 # === Network ===
@@ -210,11 +221,34 @@ def test_features_come_before_the_last_relu():
 # === Between epochs ===
 
 
-def test_features_are_taken_in_the_order_of_the_indices():
-    pretext, data = compiled(small(pca=3)), examples(16, n=40)
+def test_features_are_taken_in_inference_mode_in_the_order_of_the_indices():
+    pretext, data = compiled(small(40, pca=3)), examples(16, n=40)
+    before = pretext.get_weights()
     rows = reclustering(pretext, data).rows()
+    for a, b in zip(before, pretext.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
     values = pretext.features(np.stack([e["image"] for e in data]), training=False).numpy()
-    np.testing.assert_allclose(rows, clusters.prepare(values, 3, 0), atol=1e-3)
+    np.testing.assert_allclose(rows, clusters.prepare(values, 3), atol=1e-3)
+
+
+def test_each_clustering_has_a_seed_of_its_own(monkeypatch):
+    pretext, data = compiled(small()), examples(16, n=64)
+    assign, seeds, kernels = clusters.assign, [], []
+    monkeypatch.setattr(
+        clusters, "assign", lambda rows, k, seed: seeds.append(seed) or assign(rows, k, seed)
+    )
+    recluster = reclustering(pretext, data, seed=5)
+    for epoch in range(3):
+        recluster.table(epoch)
+        kernels.append(pretext.top.kernel.numpy())
+    assert len({*seeds}) == 3
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
+
+
+def test_a_view_is_a_random_share_of_the_image():
+    assert np.ptp(views_of_a_ramp(small(min_area=0.25, flip=False))) > 0.2
+    assert views_of_a_ramp(small(min_area=0.25, flip=False)).min() < 0.8
+    np.testing.assert_allclose(views_of_a_ramp(small(min_area=1.0, flip=False)), 1, atol=0.01)
 
 
 def test_an_assignment_is_kept_for_its_epochs_and_the_one_before_compared():

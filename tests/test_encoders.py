@@ -16,7 +16,8 @@ from sslzoo.probes.linear_probe import random_twin
 
 TINY = {"widths": (4, 8, 12, 12, 8)}
 OWN = [
-    *("small", "mini", "alexnet", "alexnet_cfn", "alexnet_bn", "alexnet_small", "nin", "resnet18")
+    *("small", "mini", "alexnet", "alexnet_cfn", "alexnet_bn", "alexnet_small", "nin"),
+    *("resnet18", "resnet18_cifar"),
 ]
 
 
@@ -51,6 +52,7 @@ def sides(encoder, size):
         ("nin", {}, 1_411_140 - (192 * 4 + 4)),
         ("nin", {"blocks": 5}, 1_817_796 - (192 * 4 + 4)),
         ("resnet18", {}, 11_176_512),
+        ("resnet18_cifar", {}, 11_176_512 - 3 * 64 * (7 * 7 - 3 * 3)),  # but for the stem the same
         ("resnet50", {}, 23_508_032),
     ],
 )
@@ -62,6 +64,23 @@ def test_parameters_of_each_cfn_convolution():
     encoder = encoders.get("alexnet_cfn")
     counts = [encoder.get_layer(f"conv{i}").count_params() for i in range(1, 6)]
     assert counts == [34_944, 307_456, 885_120, 663_936, 442_624]
+
+
+def test_layers_of_the_resnet_for_cifar():
+    """Kernel, stride and filters of each convolution of the authors' ResNet-18 for 32 pixels."""
+    convolutions = [
+        (layer.kernel_size[0], layer.strides[0], layer.filters)
+        for layer in encoders.get("resnet18_cifar").layers
+        if isinstance(layer, keras.layers.Conv2D)
+    ]
+    expected = [(3, 1, 64)] * 5
+    for filters in (128, 256, 512):
+        expected += [(3, 2, filters), (3, 1, filters), (1, 2, filters)]  # with the shortcut
+        expected += [(3, 1, filters)] * 2
+    assert sorted(convolutions) == sorted(expected)
+    layers = encoders.get("resnet18_cifar").layers
+    assert not [layer for layer in layers if "Pooling" in type(layer).__name__]
+    assert layers[-1].output.shape[-1] == 512
 
 
 @pytest.mark.parametrize(
@@ -78,6 +97,7 @@ def test_parameters_of_each_cfn_convolution():
         ("alexnet_doersch", {}, 96, [24, 12, 6, 6, 6, 3]),
         ("nin", {}, 32, [16, 8, 8, 8, 8]),
         ("resnet18", {}, 224, [112, 56, 28, 14, 7, 7]),
+        ("resnet18_cifar", {}, 32, [32, 32, 16, 8, 4, 4]),
         ("resnet50", {}, 224, [112, 56, 28, 14, 7, 7]),
         ("small", {}, 32, [32, 16, 8, 4, 4, 4]),
         ("small", {}, 12, [12, 6, 3, 2, 2, 2]),

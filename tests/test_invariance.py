@@ -23,19 +23,28 @@ def encoder(kernel, strides=1):
     return keras.Model(images, x)
 
 
-def test_tiles_are_the_cells_of_each_image(invariance):
-    pictures = np.stack([photo(13), photo(13, 1)])
-    tiles = invariance.tiles(pictures, 2)
-    assert tiles.shape == (8, 6, 6, 3)
-    np.testing.assert_array_equal(tiles[1], pictures[0, :6, 6:12])
-    np.testing.assert_array_equal(tiles[6], pictures[1, 6:12, :6])
+def cells(picture):
+    """The four tiles of 6 pixels, as bytes."""
+    return [picture[i : i + 6, j : j + 6].tobytes() for i in (0, 6) for j in (0, 6)]
 
 
-def test_a_puzzle_of_equal_tiles_does_not_move_an_embedding(invariance):
-    tile = np.stack([photo(8, i) for i in range(5)])
-    near, far = invariance.distances(encoder(1), np.tile(tile, (1, 3, 3, 1)), 3)
-    np.testing.assert_allclose(near, 0, atol=1e-5)
-    assert far.min() > 1e-3
+def test_a_puzzle_is_the_tiles_of_its_image_in_any_order(invariance):
+    pictures = np.stack([photo(12, i % 2) for i in range(200)])
+    puzzles = invariance.shuffled(pictures, 2)
+    assert puzzles.shape == pictures.shape
+    orders = set()
+    for picture, puzzle in zip(pictures, puzzles, strict=True):
+        assert sorted(cells(puzzle)) == sorted(cells(picture))
+        orders.add(tuple(cells(picture).index(tile) for tile in cells(puzzle)))
+    assert len(orders) == 24
+
+
+def test_order_moves_an_encoder_that_sees_more_than_a_tile(invariance):
+    pictures = np.stack([photo(17, i) for i in range(20)])  # a row and a column too many
+    for kernel, moves in [(1, False), (8, False), (16, True)]:  # pixels, tiles, whole images
+        near, far = invariance.distances(encoder(kernel, kernel), pictures, 2)
+        assert (np.median(near) > 1e-3) == moves
+        assert np.median(far) > 1e-3
 
 
 def test_csv_and_png_of_two_encoders(invariance, tmp_path):

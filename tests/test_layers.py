@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import mirrored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -282,3 +283,24 @@ def test_folded_survives_a_file(tmp_path):
     assert type(loaded.get_layer("t")) is layers.FoldedTimeDistributed
     x = noise(2, 9, 16, 16, 3)
     np.testing.assert_array_equal(model(x), loaded(x))
+
+
+# === Dropout ===
+
+
+def test_replicas_drop_units_of_their_own_and_one_replica_what_the_stock_layer_does():
+    ones = tf.ones((4, 64))
+    stock = keras.layers.Dropout(0.5, seed=3)(ones, training=True)
+    np.testing.assert_array_equal(layers.ReplicaDropout(0.5, seed=3)(ones, training=True), stock)
+    strategy = mirrored(2)
+    with strategy.scope():
+        layer = layers.ReplicaDropout(0.5, seed=3)
+    call = tf.function(lambda: strategy.run(layer, (ones,), {"training": True}))
+    first, second = (strategy.experimental_local_results(call()) for _ in range(2))
+    masks = [np.asarray(mask).ravel() > 0 for mask in (*first, *second)]
+    for i, mask in enumerate(masks):
+        assert np.mean(mask) == pytest.approx(0.5, abs=0.15)
+        assert all(np.mean(mask == other) < 0.7 for other in masks[:i])
+    np.testing.assert_allclose(np.unique(first[0]), [0, 2])
+    still = strategy.experimental_local_results(strategy.run(layer, (ones,)))
+    np.testing.assert_array_equal(still[0], ones)

@@ -180,7 +180,14 @@ def test_every_replica_ends_with_the_same_bank():
     ],
 )
 def test_impossible_settings_name_the_flag(settings, flag):
-    whole = {"num_images": 9, "dims": 8, "momentum": 0.5, "temperature": 0.1, "negatives": 4}
+    whole = {
+        "num_images": 9,
+        "seed": 0,
+        "dims": 8,
+        "momentum": 0.5,
+        "temperature": 0.1,
+        "negatives": 4,
+    }
     with pytest.raises(UserError, match=f"{flag}: .*Received"):
         Npid(tiny_encoder(), view=16, crop=16, **{**whole, **settings})
 

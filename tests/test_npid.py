@@ -1,23 +1,27 @@
 """Instance discrimination: its loss, its views, its monitor (METHODS 6)."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import examples, photo, tiny_encoder
+from conftest import examples, photo, tiny_encoder, views_of_a_ramp
 
-from sslzoo import data, probes
+from sslzoo import data, probes, training
 from sslzoo.errors import UserError
 from sslzoo.images import color, geometry
+from sslzoo.parts import memory
 from sslzoo.pictures import album
 from sslzoo.pretexts.npid import Npid
+from sslzoo.training import Run, checkpoints
 
 PLAIN = {"min_area": 1.0, "jitter": 0.0, "hue": 0.0, "grey": 0.0, "flip": False}
-SMALL = {"crop": 16, "view": 16, "dims": 8, "temperature": 0.5, "negatives": 0}
+SMALL = {"seed": 0, "crop": 16, "view": 16, "dims": 8, "temperature": 0.5, "negatives": 0}
 
 
-def small(num_images=64, **kwargs):
-    return Npid(tiny_encoder(), num_images, **{**SMALL, **kwargs})
+def small(num_images=64, batch_norm=True, **kwargs):
+    return Npid(tiny_encoder(batch_norm), num_images, **{**SMALL, **kwargs})
 
 
 def example(image, seed=(1, 2)):
@@ -56,8 +60,33 @@ def test_the_loss_against_a_random_bank(negatives, estimator):
     assert float(loss) == pytest.approx(pretext.random_bank_loss, rel=0.02)
 
 
+def test_seed_and_step_choose_the_negatives():
+    embeddings = keras.ops.normalize(keras.random.normal((4, 8)), axis=-1)
+
+    def losses(seed, step):
+        keras.utils.set_random_seed(0)
+        pretext = small(500, seed=seed, negatives=8)
+        pretext.compile("sgd")
+        pretext.optimizer.iterations.assign(step)
+        return pretext.contrast(embeddings, tf.range(4, dtype=tf.int64)).numpy()
+
+    first = losses(2**32 - 1, 5)
+    np.testing.assert_array_equal(first, losses(2**32 - 1, 5))
+    for other in (losses(1, 5), losses(2**32 - 1, 6)):
+        assert np.abs(first - other).min() > 1e-4
+
+
+def test_an_mlp_head_has_a_hidden_layer_with_relu():
+    plain, deep = small(), small(head="mlp")
+    assert deep.count_params() - plain.count_params() == 8 * 8 + 8
+    hidden = keras.Model(deep.input, deep.get_layer("head_hidden").output)
+    values = hidden(np.stack([photo(16, i) for i in range(8)])).numpy()
+    assert values.min() == 0 < values.max()
+
+
 def test_training_finds_images_again_and_fills_the_bank_with_unit_rows():
-    pretext = small(16, **PLAIN, temperature=0.1)
+    # Moving averages would need more than these 40 steps.
+    pretext = small(16, batch_norm=False, **PLAIN, temperature=0.1)
     pretext.compile(keras.optimizers.SGD(0.3, momentum=0.9))
     data = examples(16, n=16)
     pretext.fit(pretext.puzzles(data, 8), epochs=20, verbose=0)
@@ -78,6 +107,61 @@ def test_evaluation_leaves_the_bank_alone():
 def test_embeddings_have_length_1():
     embeddings = small()(np.stack([photo(16, i) for i in range(3)]))
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=-1), 1, atol=1e-5)
+
+
+# === A bank that is filled before the first step ===
+
+
+def test_a_bank_is_filled_with_the_embeddings_of_all_images_once():
+    pretext, data = small(40), examples(16, n=40)
+    pretext.compile(keras.optimizers.SGD(0.1))
+    fill = memory.FillBank(pretext, lambda crop: data)
+    fill.on_train_begin()
+    rows = pretext.memory.rows.numpy()
+    np.testing.assert_allclose(rows, pretext.embed(np.stack([e["image"] for e in data])), atol=1e-5)
+    pretext.fit(pretext.puzzles(data, 20), verbose=0)
+    trained = pretext.memory.rows.numpy()
+    assert np.abs(trained - rows).max() > 1e-3
+    fill.on_train_begin()
+    np.testing.assert_array_equal(pretext.memory.rows.numpy(), trained)
+
+
+class Stop(keras.callbacks.Callback):
+    """Breaks off after this many steps."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.last = last
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 == self.last:
+            raise KeyboardInterrupt
+
+
+def attempt(folder, name, seed, *extra):
+    """Two epochs of four steps, or what is left of them: the state at the end."""
+    paths = {"dataset": str(folder / "x.npz"), "workdir": str(folder / name)}
+    run = Run(**paths, epochs=2, batch_size=16, seed=seed, backup_minutes=1e-6)
+    run.start("npid", {})
+    with run.scope():
+        pretext = small(seed=run.seed, negatives=32)
+        pretext.compile(run.sgd())
+    fill = memory.FillBank(pretext, functools.partial(run.train_source.examples, shuffle=False))
+    training.pretrain(pretext, run, [fill, *extra])
+    return checkpoints.Checkpoints(folder / name / "checkpoints").load()
+
+
+def test_a_stopped_run_with_a_filled_bank_and_drawn_negatives_ends_in_the_same_bits(tmp_path):
+    x = np.stack([photo(16, i) for i in range(64)])
+    np.savez(tmp_path / "x.npz", x_train=np.uint8(255 * x), x_test=np.uint8(255 * x[:4]))
+    whole = attempt(tmp_path, "whole", 3)
+    for steps in (3, 1):
+        with pytest.raises(KeyboardInterrupt):
+            attempt(tmp_path, "killed", 3, Stop(steps))
+    resumed = attempt(tmp_path, "killed", 3)
+    assert int(whole["step"]) == 8
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, resumed[name], err_msg=name)
 
 
 # === Views ===
@@ -103,6 +187,23 @@ def test_views_show_a_share_of_the_image():
     assert 0.2 < area.min() < 0.35
     assert 0.85 < area.max() <= 1
     assert 0.7 < np.min(np.divide(*np.transpose(spans))) < 1  # 3 / 4, and the last row's half
+
+
+def test_the_pretext_cuts_its_views_at_random():
+    spans = views_of_a_ramp(small(**{**PLAIN, "min_area": 0.25}))
+    assert np.ptp(spans) > 0.2
+    assert spans.min() < 0.8
+    np.testing.assert_allclose(views_of_a_ramp(small(**PLAIN)), 1, atol=0.01)
+
+
+def test_the_pretext_turns_hues():
+    views = [
+        small(**{**PLAIN, "hue": 0.4}).transform(example(photo(16), (i, 2)))[0].numpy()
+        for i in range(4)
+    ]
+    for view in views:  # HSV's value stays
+        np.testing.assert_allclose(view.max(-1), photo(16).max(-1), atol=1e-3)
+    assert max(np.abs(view - photo(16)).max() for view in views) > 0.1
 
 
 def test_jitter_of_colors_by_hand():
@@ -185,6 +286,7 @@ def test_the_monitor_embeds_images_where_there_is_no_bank_of_them(tmp_path):
         ({"jitter": 2.0}, "--jitter"),
         ({"hue": 0.7}, "--hue"),
         ({"num_images": 1}, "num_images"),
+        ({"head": "deep"}, "--head"),
     ],
 )
 def test_impossible_settings_name_the_flag(settings, flag):

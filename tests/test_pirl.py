@@ -4,21 +4,26 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import examples, photo, tiny_encoder
+from conftest import examples, photo, tiny_encoder, views_of_a_ramp
 
 from sslzoo import encoders
 from sslzoo.errors import UserError
+from sslzoo.images import geometry
+from sslzoo.pretexts import pirl
 from sslzoo.pretexts.npid import Npid
 from sslzoo.pretexts.pirl import Pirl
 
 SMALL = {"crop": 24, "view": 16, "puzzle": 24, "grid": 2, "tile": 12, "dims": 8, "negatives": 0}
+SMALL = {**SMALL, "seed": 0}
 PLAIN = {"jitter": 0.0, "hue": 0.0, "grey": 0.0, "min_area": 1.0, "puzzle_area": 1.0}
 
 TASKS = ("jigsaw", "rotation", "jigsaw+rotation")
 
 
 def small(num_images=16, **kwargs):
-    return Pirl(tiny_encoder(), num_images, **{**SMALL, "temperature": 0.5, **kwargs})
+    return Pirl(
+        tiny_encoder(batch_norm=True), num_images, **{**SMALL, "temperature": 0.5, **kwargs}
+    )
 
 
 def compiled(pretext):
@@ -65,12 +70,12 @@ def test_at_weight_0_the_patch_head_gets_no_gradient_and_at_1_the_image_head():
 
 
 def test_weight_0_is_npid():
-    pirl, npid = small(weight=0.0), Npid(tiny_encoder(), 16, crop=24, view=16, dims=8, negatives=0)
-    pirl, npid = compiled(pirl), compiled(npid)
-    npid.temperature = 0.5
-    npid.set_weights([*pirl.image_side.get_weights(), pirl.memory.rows.numpy()])
-    x, y = next(iter(pirl.puzzles(examples(24, n=16), 16)))
-    ours, theirs = pirl.forward_backward(x, y, None), npid.forward_backward(x["image"], y, None)
+    shared = {"seed": 0, "crop": 24, "view": 16, "dims": 8, "negatives": 0, "temperature": 0.5}
+    npid = compiled(Npid(tiny_encoder(batch_norm=True), 16, **shared))
+    pretext = compiled(small(weight=0.0))
+    npid.set_weights([*pretext.image_side.get_weights(), pretext.memory.rows.numpy()])
+    x, y = next(iter(pretext.puzzles(examples(24, n=16), 16)))
+    ours, theirs = pretext.forward_backward(x, y, None), npid.forward_backward(x["image"], y, None)
     np.testing.assert_allclose(ours[0], theirs[0], atol=1e-6)
     by_shape = [g for g in map(np.asarray, filter(lambda g: g is not None, ours[-1])) if g.any()]
     for a, b in zip(by_shape, theirs[-1], strict=True):
@@ -114,13 +119,23 @@ def test_f_knows_nothing_of_the_patches_and_order_enters_in_the_last_layer():
 
 
 def test_parameter_counts_of_the_heads_on_resnet50():
-    pretext = Pirl(encoders.get("resnet50"), 10, negatives=0)
+    pretext = Pirl(encoders.get("resnet50"), 10, 0, negatives=0)
     count = {layer: pretext.get_layer(layer).count_params() for layer in ("f", "g")}
     patch = pretext.get_layer("g_patches").layer.get_layer("g_patch").count_params()
     assert count["f"] == 262_272
     assert patch + count["g"] == 262_272 + 147_584 == 409_856
     assert pretext.input["other"].shape == (None, 9, 64, 64, 3)
     assert pretext.memory.rows.shape == (10, 128)
+
+
+def test_mlp_heads_have_a_hidden_layer_for_the_view_and_for_each_patch():
+    linear, mlp = small(), small(head="mlp")
+    column = mlp.get_layer("g_patches").layer
+    hidden = [mlp.get_layer("f_hidden"), column.get_layer("g_patch_hidden")]
+    assert [layer.activation for layer in hidden] == [keras.activations.relu] * 2
+    added = sum(layer.count_params() for layer in hidden)
+    assert mlp.count_params() - linear.count_params() == added == 2 * (8 * 8 + 8)
+    assert small(head="mlp", task="rotation").get_layer("g_hidden").count_params() == 72
 
 
 def test_embeddings_have_length_1():
@@ -172,6 +187,44 @@ def test_patches_change_color_each_by_itself():
     assert np.mean(flipped) == pytest.approx(0.5, abs=0.2)
 
 
+@pytest.mark.parametrize(("task", "choices"), [("jigsaw", 6), ("rotation", 5), (TASKS[-1], 7)])
+def test_every_choice_has_a_seed_of_its_own(task, choices, monkeypatch):
+    seen = []
+
+    def spy(owner, name):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a: seen.append(tuple(a[-1].numpy())) or real(*a))
+
+    for owner, name in [(geometry, "random_resized_crop"), (pirl, "_turn")]:
+        spy(owner, name)
+    for name in ("cut", "order", "change_colors"):
+        spy(Pirl, name)
+    small(task=task).transform(example(photo(24)))
+    assert len(seen) == len({*seen}) == choices
+
+
+def test_view_and_puzzle_are_random_shares_of_the_image():
+    for part, flag in [("image", "min_area"), ("other", "puzzle_area")]:
+        spans = views_of_a_ramp(small(**{**PLAIN, flag: 0.25}), lambda x, part=part: x[part])
+        assert np.ptp(spans) > 0.2
+        assert spans.min() < 0.8
+        whole = views_of_a_ramp(small(**PLAIN), lambda x, part=part: x[part])
+        np.testing.assert_allclose(whole, 1, atol=0.01)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_view_and_puzzle_change_their_colors(task):
+    grey, _ = small(task=task, **{**PLAIN, "grey": 1.0}).transform(example(photo(24)))
+    assert all(np.ptp(part.numpy(), axis=-1).max() < 1e-5 for part in grey.values())
+    turned, plain = (
+        small(task=task, **{**PLAIN, "hue": hue}).transform(example(photo(24)))[0]
+        for hue in (0.5, 0.0)
+    )
+    for name, part in turned.items():  # HSV's value stays
+        assert np.abs(part - plain[name]).max() > 0.05
+        np.testing.assert_allclose(np.max(part, -1), np.max(plain[name], -1), atol=1e-3)
+
+
 def test_a_permutation_set_limits_the_orders():
     pretext = small(num_permutations=3)
     orders = {tuple(pretext.order((i, 0)).numpy()) for i in range(60)}
@@ -207,6 +260,7 @@ def test_tasks_have_the_inputs_they_need():
         "rotation": (16, 16, 3),
         "jigsaw+rotation": (4, 12, 12, 3),
     }
+    small(task="rotation", puzzle=63, grid=5, tile=40)  # of no puzzle
 
 
 # === Errors and pictures ===

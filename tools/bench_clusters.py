@@ -1,10 +1,14 @@
-"""Time of DeepCluster's work between epochs by the number of images: PCA, k-means, draws.
+"""Time and memory of DeepCluster's work between epochs by the number of images.
 
-    python tools/bench_clusters.py [--most=100000]  # a minute on 2 cores
+    python tools/bench_clusters.py [--images=10000,25000,100000]    # a minute on 2 cores
+    python tools/bench_clusters.py --images=200000 --dims=4096      # AlexNet's features, 5 GB
 
-Synthetic features of 256 dimensions around 1,000 centres, 256 clusters.
+PCA, k-means and draws for synthetic features around 1,000 centres. Each row is a process of its
+own, whose peak is what it ever held, beside the size of the features themselves.
 """
 
+import multiprocessing
+import resource
 import time
 
 import numpy as np
@@ -12,17 +16,21 @@ from absl import app, flags
 
 from sslzoo.parts import clusters
 
-MOST = flags.DEFINE_integer("most", 100_000, "largest number of images, up to 1,000,000")
+IMAGES = flags.DEFINE_list("images", ["10000", "25000", "100000"], "numbers of images")
 DIMS = flags.DEFINE_integer("dims", 256, "of the features")
+PCA = flags.DEFINE_integer("pca", 256, "of the features that are clustered")
 K = flags.DEFINE_integer("k", 256, "clusters")
 
 
-def features(n):
+def features(n, dims):
     """Rows around 1,000 random centres (n, dims) float32."""
     random = np.random.default_rng(0)
-    centres = random.normal(size=(1000, DIMS.value)).astype(np.float32)
-    x = random.standard_normal((n, DIMS.value), np.float32)
-    x += centres[random.integers(0, 1000, n)]
+    centres = random.normal(size=(1000, dims)).astype(np.float32)
+    x = np.empty((n, dims), np.float32)
+    for start in range(0, n, 1000):  # more at once would be the peak
+        rows = x[start : start + 1000]
+        rows[:] = random.standard_normal(rows.shape, np.float32)
+        rows += centres[random.integers(0, 1000, len(rows))]
     return x
 
 
@@ -32,15 +40,27 @@ def timed(function, *args):
     return function(*args), time.perf_counter() - start
 
 
+def measure(n, dims, pca, k):
+    """Prints the row of one size."""
+    x = features(n, dims)
+    size = x.nbytes / 1e9
+    rows, prepared = timed(clusters.prepare, x, pca)
+    del x
+    labels, assigned = timed(clusters.assign, rows, k, 0)
+    _, drawn = timed(clusters.balanced, labels, 0)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    seconds = f"{prepared:7.1f} s {assigned:7.1f} s {drawn:7.1f} s"
+    print(f"{n:>9,} {seconds} {size:7.1f} GB {peak:7.1f} GB", flush=True)
+
+
 def main(_):
-    """Prints a row for each size."""
-    print("   images   PCA, L2   k-means     draws")
-    for n in (10_000, 25_000, 100_000, 1_000_000):
-        if n <= MOST.value:
-            rows, prepared = timed(clusters.prepare, features(n), DIMS.value, 0)
-            labels, assigned = timed(clusters.assign, rows, K.value, 0)
-            _, drawn = timed(clusters.balanced, labels, 0)
-            print(f"{n:>9,} {prepared:7.1f} s {assigned:7.1f} s {drawn:7.1f} s", flush=True)
+    """A row for each size."""
+    print("   images   PCA, L2   k-means     draws   features       peak", flush=True)
+    spawn = multiprocessing.get_context("spawn")
+    for n in map(int, IMAGES.value):
+        child = spawn.Process(target=measure, args=(n, DIMS.value, PCA.value, K.value))
+        child.start()
+        child.join()
 
 
 if __name__ == "__main__":

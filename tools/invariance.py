@@ -3,10 +3,12 @@
     python tools/invariance.py --encoders=runs/pirl/exported/pirl,runs/jigsaw/exported/jigsaw \
         --dataset=cifar10.npz --crop=32 --grid=2
 
-For PIRL's first figure (arXiv:1912.01991): the distance between the unit vectors of an image (its
-last stage, averaged) and of its shuffled tiles (their mean), between two images (random pairs),
-and the ratio of the medians: 0 is an encoder that the puzzle does not move, 1 one that the puzzle
-moves as far as another image lies. PIRL is trained for a small one, the jigsaw is not.
+For PIRL's figure of invariance (arXiv:1912.01991): the distance between the unit vectors (last
+stage, averaged) of an image and of the same image put together from its tiles in another order,
+between two images (random pairs), and the ratio of the medians: 0 is an encoder that the order does
+not move, 1 one that it moves as far as another image lies. PIRL is trained for a small one, the
+jigsaw is not. Tiles are seen together: averages over tiles that are seen alone would not depend on
+their order. What remains of the cutting are the seams between tiles.
 """
 
 import sslzoo  # noqa: F401, first: it tells TensorFlow how to use the CPU
@@ -45,19 +47,22 @@ def embed(model, pictures):
     return np.concatenate([tf.reduce_mean(part, (1, 2)) for part in parts])
 
 
-def tiles(pictures, grid):
-    """(N, H, W, 3) -> (N * grid * grid, h, w, 3), an image's tiles in a row."""
-    n, side = len(pictures), pictures.shape[1] // grid
-    pictures = pictures[:, : side * grid, : side * grid]
-    cells = pictures.reshape(n, grid, side, grid, side, 3).transpose(0, 1, 3, 2, 4, 5)
-    return cells.reshape(-1, side, side, 3)
+def shuffled(pictures, grid, seed=0):
+    """(N, H, W, 3) with the tiles of each image in a random order; H and W multiples of `grid`."""
+    random, n, side = np.random.default_rng(seed), len(pictures), pictures.shape[1] // grid
+    cells = pictures.reshape(n, grid, side, grid, side, 3).swapaxes(2, 3)
+    cells = cells.reshape(n, grid * grid, side, side, 3)
+    orders = random.permuted(np.tile(np.arange(grid * grid), (n, 1)), axis=1)
+    cells = cells[np.arange(n)[:, None], orders]
+    cells = cells.reshape(n, grid, grid, side, side, 3).swapaxes(2, 3)
+    return cells.reshape(n, grid * side, grid * side, 3)
 
 
 def distances(model, pictures, grid):
-    """Of each image to its tiles, and to the next image: (N,), (N,)."""
-    image = unit(embed(model, pictures))
-    puzzle = embed(model, tiles(pictures, grid)).reshape(len(pictures), grid * grid, -1)
-    puzzle = unit(unit(puzzle).mean(1))  # the order of the tiles does not matter to a mean
+    """Of each image to its puzzle, and to the next image: (N,), (N,)."""
+    side = pictures.shape[1] // grid * grid
+    pictures = pictures[:, :side, :side]
+    image, puzzle = (unit(embed(model, x)) for x in (pictures, shuffled(pictures, grid)))
     far = np.linalg.norm(image - np.roll(image, 1, axis=0), axis=1)
     return np.linalg.norm(image - puzzle, axis=1), far
 

@@ -30,10 +30,10 @@ def get(name, **kwargs):
 
     Args:
         name: `small`, `mini`, `small_sobel`, `alexnet`, `alexnet_cfn`, `alexnet_bn`,
-            `alexnet_doersch`, `alexnet_sobel`, `alexnet_small`, `nin`, `resnet18`, `resnet50`, or a
-            classification backbone of `keras.applications` in any case of letters, e.g.
-            `MobileNetV2`; with the weights that Keras downloads, `MobileNetV2:imagenet`, or those
-            of a file of Keras' without top, `MobileNetV2:FILE`.
+            `alexnet_doersch`, `alexnet_sobel`, `alexnet_small`, `nin`, `resnet18`,
+            `resnet18_cifar`, `resnet50`, or a classification backbone of `keras.applications` in
+            any case of letters, e.g. `MobileNetV2`; with the weights that Keras downloads,
+            `MobileNetV2:imagenet`, or those of a file of Keras' without top, `MobileNetV2:FILE`.
         **kwargs: arguments of the function of that name; the other alexnets take `alexnet`'s.
 
     Returns:
@@ -220,15 +220,20 @@ def _residual(x, width, stride, name, bottleneck):
     return keras.layers.Add(name=f"{name}_add")([x, y])
 
 
-def resnet(depths=(2, 2, 2, 2), bottleneck=False):
+def resnet(depths=(2, 2, 2, 2), bottleneck=False, cifar_stem=False):
     """ResNet v1 (arXiv:1512.03385): stage1 is the stem convolution, stage2 to stage5 res2 to res5.
 
     As in torchvision, the 3x3 convolution of a bottleneck carries the stride, not the 1x1 before
     it as in the paper: a stride on a 1x1 throws three quarters of its input away.
+
+    With `cifar_stem` the stem is a 3x3 convolution of stride 1 without pooling, as NPID's authors
+    (arXiv:1805.01978) and others have it for 32 pixels, which then end at 4x4, not at 1x1.
     """
     inputs, x = stem.pixels()
-    x = keras.layers.ReLU(name="stage1")(_conv_bn(x, 64, 7, 2, "stem", _fan_out()))
-    x = keras.layers.MaxPooling2D(3, 2, name="pool1")(_pad(x, 1))
+    kernel, stride = (3, 1) if cifar_stem else (7, 2)
+    x = keras.layers.ReLU(name="stage1")(_conv_bn(x, 64, kernel, stride, "stem", _fan_out()))
+    if not cifar_stem:
+        x = keras.layers.MaxPooling2D(3, 2, name="pool1")(_pad(x, 1))
     for i, depth in enumerate(depths, start=2):
         for j in range(1, depth + 1):
             stride = 2 if i > 2 and j == 1 else 1
@@ -250,5 +255,6 @@ PRESETS = {
     "alexnet_small": (alexnet, {**BATCH_NORM, "widths": (64, 192, 384, 256, 256)}),
     "nin": (nin, {}),
     "resnet18": (resnet, {}),
+    "resnet18_cifar": (resnet, {"cifar_stem": True}),
     "resnet50": (resnet, {"depths": (3, 4, 6, 3), "bottleneck": True}),
 }

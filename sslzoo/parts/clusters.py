@@ -1,6 +1,6 @@
 """Clustering of features, as DeepCluster does it (Caron et al. 2018, arXiv:1807.05520). NumPy.
 
-PCA and k-means are scikit-learn's: on two cores faster than faiss, and the same bits every time.
+k-means is scikit-learn's: on two cores faster than faiss, and the same bits every time.
 Departure from the authors' code: an empty cluster takes the worst-placed image, where faiss splits
 a large one.
 """
@@ -8,27 +8,46 @@ a large one.
 import numpy as np
 
 ITERATIONS = 20  # of k-means, the authors' number
+BLOCK = 4096  # images at a time
 
 
-def prepare(features, dims, seed):
+def prepare(features, dims):
     """PCA to at most `dims`, whitened, then each row to length 1: (N, D) -> (N, d) float32.
 
     PCA needs more images than dimensions: d is at most N - 1.
     """
-    rows = whiten(features, dims, seed)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    rows = whiten(features, dims)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return rows
 
 
-def whiten(features, dims, seed):
-    """Principal components of unit variance: (N, D) -> (N, d) float32."""
-    from sklearn.decomposition import PCA  # at the top it would slow every start
+def whiten(features, dims):
+    """Principal components of unit variance: (N, D) -> (N, d) float32.
 
-    dims = min(dims, features.shape[1], len(features) - 1)
-    pca = PCA(dims, whiten=True, svd_solver="covariance_eigh", random_state=seed)
-    pca.fit(np.asarray(features, np.float64))
+    scikit-learn's PCA copies all features, here a block of them at a time: ImageNet's are 21 GB.
+    """
+    from scipy.linalg import eigh  # at the top it would slow every start
+
+    count, width = features.shape
+    dims = min(dims, width, count - 1)
+    mean = np.mean(features, axis=0, dtype=np.float64).astype(np.float32)
+    covariance = np.zeros((width, width))
+    for block in _blocks(count):
+        centred = features[block] - mean
+        covariance += centred.T @ centred  # in float32, but for the sum over blocks
+    covariance /= count - 1
+    variances, axes = eigh(covariance, subset_by_index=(width - dims, width - 1))
     # Directions without variance (dead channels) would be divided by nothing.
-    real = pca.explained_variance_ > 1e-6 * pca.explained_variance_[0]
-    return pca.transform(features)[:, real].astype(np.float32)
+    real = variances > 1e-6 * variances[-1]
+    axes = (axes[:, real] / np.sqrt(variances[real])).astype(np.float32)[:, ::-1]
+    rows = np.empty((count, axes.shape[1]), np.float32)
+    for block in _blocks(count):
+        rows[block] = (features[block] - mean) @ axes
+    return rows
+
+
+def _blocks(count):
+    return [slice(start, start + BLOCK) for start in range(0, count, BLOCK)]
 
 
 def assign(rows, k, seed):

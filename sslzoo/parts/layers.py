@@ -122,6 +122,24 @@ class FoldedTimeDistributed(keras.layers.TimeDistributed):
 
 
 @keras.saving.register_keras_serializable("sslzoo")
+class ReplicaDropout(keras.layers.Dropout):
+    """`keras.layers.Dropout` that drops other units on each replica, in a head.
+
+    The stock layer's state is the same on all replicas, so they would share one mask. An encoder
+    has the stock one all the same: its file names nothing of sslzoo.
+    """
+
+    def call(self, inputs, training=False):
+        """One replica drops what the stock layer would."""
+        context = tf.distribute.get_replica_context()
+        if not (training and self.rate) or context is None or context.num_replicas_in_sync == 1:
+            return super().call(inputs, training=training)
+        seed = tf.cast(self.seed_generator.next() % (2**31 - 1), tf.int32)
+        seed = tf.random.fold_in(seed, context.replica_id_in_sync_group, alg="philox")
+        return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed)
+
+
+@keras.saving.register_keras_serializable("sslzoo")
 class ChannelWiseDense(keras.layers.Layer):
     """A fully connected layer inside each channel (arXiv:1604.07379): (B, h, w, C) -> the same.
 

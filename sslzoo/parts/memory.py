@@ -16,6 +16,8 @@ import tensorflow as tf
 from sslzoo.errors import UserError
 from sslzoo.pretext import Pretext
 
+BATCH = 256  # images of a pass that fills the bank
+
 
 class MemoryBank(keras.layers.Layer):
     """A table of unit rows, `rows` (size, dims) float32, by the stable index of the image.
@@ -153,6 +155,20 @@ def random_bank_loss(kind, count, log_mean):
     return float(value + count * np.log1p(1 / count) if kind == "nce" else value)
 
 
+# === Network ===
+
+
+def head(maps, dims, kind, name):
+    """Feature maps (B, h, w, C) -> (B, dims): their average through a linear layer, `name`.
+
+    With `kind="mlp"` a layer as wide as the average, with ReLU, comes before it.
+    """
+    x = keras.layers.GlobalAveragePooling2D()(maps)
+    if kind == "mlp":
+        x = keras.layers.Dense(x.shape[-1], activation="relu", name=f"{name}_hidden")(x)
+    return keras.layers.Dense(dims, dtype="float32", name=name)(x)
+
+
 # === Pretext ===
 
 
@@ -160,8 +176,9 @@ def random_bank_loss(kind, count, log_mean):
 class MemoryPretext(Pretext):
     """A pretext with a bank, `memory`: its y is the image's index, its (first) output goes in.
 
-    A subclass has the arguments `num_images`, `dims`, `momentum`, `temperature`, `negatives` (0:
-    the loss is the softmax over all rows) and `estimator`, and calls `remember` after its network.
+    A subclass has the arguments `num_images`, `seed`, `dims`, `momentum`, `temperature`,
+    `negatives` (0: the loss is the softmax over all rows) and `estimator`, and calls `remember`
+    after its network.
     """
 
     def remember(self):
@@ -182,8 +199,8 @@ class MemoryPretext(Pretext):
             rows = tf.stop_gradient(_resource(self.memory.rows))
             logits = tf.matmul(embeddings, rows, transpose_b=True)  # (B, num_images)
             return tf.nn.sparse_softmax_cross_entropy_with_logits(index, logits / self.temperature)
-        seed = tf.stack([tf.constant(0, tf.int64), tf.cast(self.optimizer.iterations, tf.int64)])
-        cosines = self.memory.contrast(embeddings, index, self.negatives, seed)
+        seed = [tf.constant(self.seed, tf.int64), tf.cast(self.optimizer.iterations, tf.int64)]
+        cosines = self.memory.contrast(embeddings, index, self.negatives, tf.stack(seed))
         if self.estimator == "infonce":
             return infonce(*cosines, self.temperature)
         return nce(*cosines, self.temperature, self.log_mean)
@@ -192,7 +209,41 @@ class MemoryPretext(Pretext):
         """Puts the batch's embeddings into the bank."""
         self.memory.update(y, tf.nest.flatten(y_pred)[0])
 
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """`Pretext.from_config`; files of sslzoo 0.1 name no `seed`, it was 0."""
+        return super().from_config({"seed": 0, **config}, custom_objects)
+
     def nearest(self, embeddings, count):
         """Indices of the `count` rows nearest to each of (B, dims): (B, count)."""
         cosines = tf.matmul(embeddings, _resource(self.memory.rows), transpose_b=True)
         return tf.math.top_k(cosines, count).indices
+
+
+class FillBank(keras.callbacks.Callback):
+    """Fills the bank with the untrained network's own embeddings, before the first step of a run.
+
+    A random bank has nothing of an image until its first epoch wrote it. Only step 0 is filled, so
+    a resumed run goes on with the bank that it saved. The constant Z of NCE stays that of a random
+    bank.
+
+    Args:
+        pretext: the `MemoryPretext`.
+        examples: function of `crop` that gives all images, in the order of their indices.
+    """
+
+    def __init__(self, pretext, examples):
+        super().__init__()
+        self.pretext = pretext
+        self.examples = examples
+
+    def on_train_begin(self, logs=None):
+        """In inference mode, without augmentation."""
+        pretext = self.pretext
+        if int(pretext.optimizer.iterations.numpy()):
+            return
+        call = tf.function(pretext.embed, autograph=False)
+        rows = np.empty(pretext.memory.rows.shape, np.float32)
+        for i, batch in enumerate(self.examples(crop=pretext.crop).batch(BATCH)):
+            rows[i * BATCH : (i + 1) * BATCH] = call(batch["image"])
+        pretext.memory.rows.assign(rows)

@@ -15,10 +15,12 @@ from sslzoo import images, pictures
 from sslzoo.errors import UserError
 from sslzoo.images import geometry
 from sslzoo.parts import clusters
+from sslzoo.parts.layers import ReplicaDropout
 from sslzoo.precision import in_float32
 from sslzoo.pretext import Pretext
 from sslzoo.ranges import Area, Count, Fraction, OptionalWidth, Pixels, Width
 
+BATCH = 256  # images of a pass for their features
 HALF = 0.01  # a share of the clusters; where so few hold half of the images, they have collapsed
 
 
@@ -184,11 +186,13 @@ class Recluster(keras.callbacks.Callback):
         """The features of all images in inference mode, whitened and of length 1: (N, d)."""
         pretext = self.pretext
         call = tf.function(lambda x: pretext.features(x, training=False), autograph=False)
-        parts = []
-        for batch in self.examples(crop=pretext.crop).batch(256).prefetch(1):
+        # One array, made before: a list of parts would be there twice while they are put together.
+        features = np.empty((pretext.num_images, pretext.features.output_shape[1]), np.float32)
+        batches = self.examples(crop=pretext.crop).batch(BATCH).prefetch(1)
+        for i, batch in enumerate(batches):
             middle = tf.image.resize_with_crop_or_pad(batch["image"], pretext.view, pretext.view)
-            parts.append(in_float32(call(middle)).numpy())
-        return clusters.prepare(np.concatenate(parts), pretext.pca, self.seed)
+            features[i * BATCH : (i + 1) * BATCH] = in_float32(call(middle))
+        return clusters.prepare(features, pretext.pca)
 
     def warn(self, epoch):
         """Says so where few clusters hold half of the images."""
@@ -210,9 +214,9 @@ def _features(x, fc, dropout):
     """Feature maps (B, h, w, C) -> (B, fc) before the last ReLU, or (B, C)."""
     if not fc:
         return keras.layers.GlobalAveragePooling2D(dtype="float32")(x)
-    x = keras.layers.Dropout(dropout)(keras.layers.Flatten()(x))
+    x = ReplicaDropout(dropout)(keras.layers.Flatten()(x))
     x = keras.layers.Dense(fc, activation="relu", kernel_initializer="he_normal", name="fc6")(x)
-    x = keras.layers.Dropout(dropout)(x)
+    x = ReplicaDropout(dropout)(x)
     return keras.layers.Dense(fc, kernel_initializer="he_normal", name="fc7")(x)
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from sslzoo import images, pictures
 from sslzoo.errors import UserError
 from sslzoo.images import color, geometry, permutations
-from sslzoo.parts.layers import FoldedTimeDistributed
+from sslzoo.parts.layers import FoldedTimeDistributed, ReplicaDropout
 from sslzoo.pretext import Pretext
 from sslzoo.ranges import Count, Fraction, Pad, Pixels, Seed, Share, Width
 
@@ -156,7 +156,7 @@ def _dense(x, units, dropout, batch_norm, name):
     x = keras.layers.Dense(units, use_bias=not batch_norm, name=name)(x)
     if batch_norm:
         x = keras.layers.BatchNormalization(name=f"{name}_bn")(x)
-    return keras.layers.Dropout(dropout)(keras.layers.ReLU()(x))
+    return ReplicaDropout(dropout)(keras.layers.ReLU()(x))
 
 
 def _arrange(tiles, permutation):

@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from sslzoo import images, pictures
 from sslzoo.images import color, geometry
-from sslzoo.parts.memory import MemoryPretext
-from sslzoo.ranges import Area, HalfTurn, OptionalCount, Pixels, Positive, Share, Width
+from sslzoo.parts import memory
+from sslzoo.ranges import Area, HalfTurn, OptionalCount, Pixels, Positive, Seed, Share, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")
-class Npid(MemoryPretext):
+class Npid(memory.MemoryPretext):
     """Which of `num_images` images is this a view of?
 
     The defaults are the paper's for ImageNet; CIFAR-10 has `crop=32, view=32, negatives=0,
@@ -29,6 +29,7 @@ class Npid(MemoryPretext):
     Args:
         encoder: (B, view, view, 3) in [0, 1] -> (B, h, w, C).
         num_images: rows of the bank; every example's index is below it.
+        seed: of the negatives, with the step.
         crop: side of the square image in pixels, from which the view is cut.
         view: side of the view in pixels.
         min_area: the view is a random share of the crop, from this to 1.
@@ -36,6 +37,7 @@ class Npid(MemoryPretext):
         hue: turn of the hue, at most, as a share of the circle.
         grey: probability of a grey view.
         flip: mirror half of the views.
+        head: `"linear"` (the paper) or `"mlp"`, with a hidden layer before the linear one.
         dims: length of the embedding.
         temperature: of the cosines.
         momentum: share of the old row of the bank in the new one.
@@ -51,6 +53,7 @@ class Npid(MemoryPretext):
         self,
         encoder,
         num_images,
+        seed: Seed,
         crop: Pixels = 256,
         view: Pixels = 224,
         min_area: Area = 0.2,
@@ -58,6 +61,7 @@ class Npid(MemoryPretext):
         hue: HalfTurn = 0.4,
         grey: Share = 0.2,
         flip=True,
+        head: Literal["linear", "mlp"] = "linear",
         dims: Width = 128,
         temperature: Positive = 0.07,
         momentum: Share = 0.5,
@@ -68,8 +72,7 @@ class Npid(MemoryPretext):
         geometry.check_view(crop, view)
         # === Functional model ===
         image = keras.Input((view, view, 3), name="images")
-        x = keras.layers.GlobalAveragePooling2D()(encoder(image))
-        x = keras.layers.Dense(dims, dtype="float32", name="head")(x)
+        x = memory.head(encoder(image), dims, head, "head")
         embedding = keras.layers.UnitNormalization(dtype="float32", name="embedding")(x)
         super().__init__(encoder, image, embedding, **kwargs)
         self.remember()

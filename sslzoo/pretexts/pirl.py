@@ -14,14 +14,14 @@ import tensorflow as tf
 from sslzoo import images, pictures
 from sslzoo.errors import UserError
 from sslzoo.images import color, geometry, permutations
+from sslzoo.parts import memory
 from sslzoo.parts.layers import FoldedTimeDistributed
-from sslzoo.parts.memory import MemoryPretext
 from sslzoo.pretexts import jigsaw
-from sslzoo.ranges import Area, Count, HalfTurn, OptionalCount, Pixels, Positive, Share, Width
+from sslzoo.ranges import Area, Count, HalfTurn, OptionalCount, Pixels, Positive, Seed, Share, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")
-class Pirl(MemoryPretext):
+class Pirl(memory.MemoryPretext):
     """Which of `num_images` images is this, and of which are these the patches?
 
     The defaults are the paper's. Its loss is `weight` * contrast(g(patches)) + (1 - `weight`) *
@@ -34,6 +34,7 @@ class Pirl(MemoryPretext):
     Args:
         encoder: (B, H, W, 3) in [0, 1] of any size -> (B, h, w, C).
         num_images: rows of the bank; every example's index is below it.
+        seed: of the negatives, with the step.
         task: what is done to the image: `"jigsaw"`, `"rotation"` or `"jigsaw+rotation"`.
         crop: side of the square image in pixels, from which views and puzzles are cut.
         view: side of the image's view, and of the rotated one, in pixels.
@@ -47,6 +48,8 @@ class Pirl(MemoryPretext):
         hue: turn of the hue, at most, as a share of the circle.
         grey: probability of a grey view or patch.
         weight: lambda, of the puzzle's part of the loss.
+        head: of the view, and of each patch: `"linear"` (the paper) or `"mlp"`, with a hidden
+            layer before the linear one.
         dims: length of the embeddings.
         temperature: of the cosines.
         momentum: share of the old row of the bank in the new one.
@@ -61,6 +64,7 @@ class Pirl(MemoryPretext):
         self,
         encoder,
         num_images,
+        seed: Seed,
         task: Literal["jigsaw", "rotation", "jigsaw+rotation"] = "jigsaw",
         crop: Pixels = 256,
         view: Pixels = 224,
@@ -74,6 +78,7 @@ class Pirl(MemoryPretext):
         hue: HalfTurn = 0.2,
         grey: Share = 0.2,
         weight: Share = 0.5,
+        head: Literal["linear", "mlp"] = "linear",
         dims: Width = 128,
         temperature: Positive = 0.07,
         momentum: Share = 0.5,
@@ -82,17 +87,18 @@ class Pirl(MemoryPretext):
         **kwargs,
     ):
         geometry.check_view(crop, view)
-        geometry.check_view(crop, puzzle, "puzzle")
-        _check(puzzle, grid, tile)
+        if "jigsaw" in task:
+            geometry.check_view(crop, puzzle, "puzzle")
+            _check(puzzle, grid, tile)
         # === Functional model ===
         image = keras.Input((view, view, 3), name="image")
-        f = _head(encoder(image), dims, "f")
+        f = memory.head(encoder(image), dims, head, "f")
         shape = (grid * grid, tile, tile, 3) if "jigsaw" in task else (view, view, 3)
         other = keras.Input(shape, name="other")
         g = (
-            _patches_head(encoder, other, dims)
+            _patches_head(encoder, other, dims, head)
             if "jigsaw" in task
-            else _head(encoder(other), dims, "g")
+            else memory.head(encoder(other), dims, head, "g")
         )
         unit = partial(keras.layers.UnitNormalization, dtype="float32")
         outputs = [unit(name="image_embedding")(f), unit(name="other_embedding")(g)]
@@ -180,16 +186,10 @@ class Pirl(MemoryPretext):
 # === Network ===
 
 
-def _head(x, dims, name):
-    """Feature maps (B, h, w, C) -> (B, dims)."""
-    dense = keras.layers.Dense(dims, dtype="float32", name=name)
-    return dense(keras.layers.GlobalAveragePooling2D()(x))
-
-
-def _patches_head(encoder, patches, dims):
+def _patches_head(encoder, patches, dims, kind):
     """Patches (B, n, tile, tile, 3) -> (B, dims), through a vector of each (B, n, dims)."""
     patch = keras.Input(patches.shape[2:])
-    column = keras.Model(patch, _head(encoder(patch), dims, "g_patch"), name="g_column")
+    column = keras.Model(patch, memory.head(encoder(patch), dims, kind, "g_patch"), name="g_column")
     x = FoldedTimeDistributed(column, name="g_patches")(patches)  # (B, n, dims)
     return keras.layers.Dense(dims, dtype="float32", name="g")(keras.layers.Flatten()(x))
 

@@ -28,19 +28,29 @@ def knn(
         neighbors: that vote, at most N.
         temperature: 0.07 in the paper for ImageNet, 0.1 for CIFAR-10.
     """
-    from sklearn.neighbors import KNeighborsClassifier  # at the top it would slow every start
-
     if len(features) != len(labels):
         raise UserError(
             f"kNN: expected a label for each of the {len(features)} rows. Received: {len(labels)}"
         )
-    vote = KNeighborsClassifier(
-        n_neighbors=min(neighbors, len(features)),
-        weights=lambda distance: np.exp(-distance / temperature),  # a cosine is 1 - distance
-        algorithm="brute",
-        metric="cosine",
-    )
-    return float(vote.fit(features, labels).score(test_features, test_labels))
+    names, labels = np.unique(labels, return_inverse=True)
+    rows, queries = _unit(features), _unit(test_features)
+    right = 0
+    for start in range(0, len(queries), BATCH):  # a block of cosines, not all M x N
+        cosines, nearest = tf.math.top_k(
+            tf.matmul(queries[start : start + BATCH], rows, transpose_b=True),
+            min(neighbors, len(rows)),
+        )
+        weights = np.exp(cosines.numpy() / temperature - 1 / temperature)
+        votes = np.zeros((len(weights), len(names)))
+        np.add.at(votes, (np.arange(len(weights))[:, None], labels[nearest]), weights)
+        right += np.sum(names[votes.argmax(1)] == test_labels[start : start + BATCH])
+    return float(right / len(queries))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Of length 1, but for zeros: (N, D) float32."""
+    rows = np.asarray(rows, np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 class Monitor(keras.callbacks.Callback):

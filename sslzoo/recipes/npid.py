@@ -7,6 +7,7 @@ python -m sslzoo.recipes.npid --flagfile=recipes/npid_cifar10.flags  # CIFAR-10 
 from functools import partial
 
 from sslzoo import cli, training
+from sslzoo.parts.memory import FillBank
 from sslzoo.pictures import album
 from sslzoo.pretexts.npid import Npid
 from sslzoo.training import Run
@@ -24,12 +25,19 @@ def main(
         monitor_images=50000,
     ),
     puzzle=partial(Npid, crop=64, view=48, hue=0.1, temperature=0.1, negatives=0),
+    fill_bank: bool = False,
 ):
-    """Trains a network to know every image again, probes its encoder and exports it."""
+    """Trains a network to know every image again, probes its encoder and exports it.
+
+    Args:
+        fill_bank: fill the memory bank with the untrained network's embeddings before training, not
+            with random rows.
+    """
     with run.scope():
-        pretext = puzzle(run.new_encoder(), num_images=run.train_source.size)
+        pretext = puzzle(run.new_encoder(), num_images=run.train_source.size, seed=run.seed)
         pretext.compile(run.sgd(), jit_compile=run.jit_compile)
-    training.pretrain(pretext, run)
+    examples = partial(run.train_source.examples, shuffle=False)
+    training.pretrain(pretext, run, [FillBank(pretext, examples)] if fill_bank else [])
     album.neighbors(f"{run.workdir}/neighbors.png", pretext, run.train_source.read)
     return run.finish(pretext)
 
