@@ -68,6 +68,7 @@ class Undecodable:
         return tf.map_fn(
             lambda row: self._search(*row, crop),
             (key["index"], key["place"]),
+            parallel_iterations=1,  # each bad image is named once
             fn_output_signature=(spec, tf.TensorSpec([], tf.int64)),
         )
 
