@@ -28,11 +28,15 @@ class Twin(torch.nn.Module):
         self.eval()
 
     def forward(self, images):
-        """Runs the layers in the order in which Keras called them."""
+        """The average of `maps`."""
+        return self.maps(images).mean((2, 3))
+
+    def maps(self, images):
+        """Runs the layers in the order in which Keras called them: -> (B, C, h, w)."""
         values = {self.ends[0]: images}
         for module, inputs, output in self.steps:
             values[output] = module(*(values[i] for i in inputs))
-        return values[self.ends[1]].mean((2, 3))
+        return values[self.ends[1]]
 
 
 class Scale(torch.nn.Module):
