@@ -14,7 +14,7 @@ from conftest import tiny_encoder
 
 from sslzoo import cli, data, signature, training
 from sslzoo.pictures import album
-from sslzoo.pretexts import bigan, superres
+from sslzoo.pretexts import bigan, inpainting, superres
 from sslzoo.recipes import superres as superres_recipe
 from sslzoo.training import devices
 from sslzoo.training.run import Run
@@ -99,7 +99,7 @@ def arrived(monkeypatch, tmp_path):
         return made or tiny_encoder()
 
     def finish(self, pretext, *models, **named):
-        seen.finished.append((pretext, self))
+        seen.finished.append((pretext, self, *models))
 
     monkeypatch.setattr(Run, "start", start)
     monkeypatch.setattr(Run, "_source", lambda self, split: source)
@@ -108,7 +108,8 @@ def arrived(monkeypatch, tmp_path):
     monkeypatch.setattr(devices, "mirrored", lambda spec: tf.distribute.get_strategy())
     monkeypatch.setattr(training, "pretrain", pretrain)
     monkeypatch.setattr(bigan.BiGAN, "reconstruction", lambda self, puzzles: (0.0, 0.0))
-    monkeypatch.setattr(superres.Superres, "scored", lambda self, _, n: seen.scored.append(n))
+    for scored in (superres.Superres, inpainting.Inpainting):
+        monkeypatch.setattr(scored, "scored", lambda self, _, n: seen.scored.append(n))
     monkeypatch.setattr(superres, "vgg_features", lambda content, weights: lambda x: x)
     monkeypatch.setattr(superres_recipe, "srresnet", lambda *sizes: seen.blocks.append(sizes))
     for picture in ("clusters", "neighbors"):
@@ -185,6 +186,8 @@ def check_own(recipe, seen, extra):
     if recipe == "colorization":
         np.testing.assert_array_equal(seen.trained[0][0].prior, seen.prior)
         del own["prior"]
+    if "fill_bank" in own:
+        assert own.pop("fill_bank") == bool(extra)
     if recipe == "deepcluster":
         assert (extra[0].every, extra[0].seed) == (own.pop("reassign"), seen.values["seed"])
     if recipe == "superres":
@@ -196,6 +199,8 @@ def check_own(recipe, seen, extra):
         assert second.workdir == seen.values["workdir"] + "/srgan"
         assert seen.blocks == [(own.pop("blocks"), own.pop("width"))]
         assert len(seen.scored) == 2
+        judge = seen.finished[0][2]
+        assert (judge.name == "judge") == (own.pop("features") == "discriminator")
     assert not own
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from sslzoo.data.order import keys
+from sslzoo.data.rows import each
 from sslzoo.data.undecodable import Undecodable
 from sslzoo.errors import UserError
 
@@ -78,14 +79,11 @@ class Source:
 
         One by one, unless a subclass knows better.
         """
-        return tf.map_fn(
-            lambda row: self.opened(row[0], row[1], crop),
-            (raw, place),
-            fn_output_signature={
-                name: tf.TensorSpec([crop or None, crop or None, channels])
-                for name, channels in self.maps.items()
-            },
-        )
+        spec = {
+            name: tf.TensorSpec([crop or None, crop or None, channels])
+            for name, channels in self.maps.items()
+        }
+        return each(lambda raw, place: self.opened(raw, place, crop), [raw, place], spec)
 
     def chunk_of(self, crop: int) -> int:
         """How many images of that crop are opened at once; whole ones have different shapes."""

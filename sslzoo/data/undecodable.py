@@ -3,6 +3,7 @@
 import tensorflow as tf
 from absl import logging
 
+from sslzoo.data.rows import each
 from sslzoo.errors import UserError
 
 BAD_SHARE = 0.01  # of the images may be undecodable; one always may
@@ -65,11 +66,11 @@ class Undecodable:
             name: tf.TensorSpec([crop or None, crop or None, channels])
             for name, channels in self.source.maps.items()
         }
-        return tf.map_fn(
-            lambda row: self._search(*row, crop),
-            (key["index"], key["place"]),
-            parallel_iterations=1,  # each bad image is named once
-            fn_output_signature=(spec, tf.TensorSpec([], tf.int64)),
+        return each(
+            lambda index, place: self._search(index, place, crop),
+            [key["index"], key["place"]],
+            (spec, tf.TensorSpec([], tf.int64)),
+            parallel=1,  # each bad image is named once
         )
 
     def _search(self, index, place, crop):

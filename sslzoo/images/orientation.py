@@ -5,7 +5,7 @@ Other kinds of file, where such a tag is rare, are taken as they are stored.
 
 import tensorflow as tf
 
-REACH = 2**16  # the EXIF segment is the first of a file, or behind a short one
+REACH = 2**13  # the EXIF segment is the first of a file, or behind a short one
 ENTRIES = 2**12  # bytes of the segment that are looked at; the tag is among the first
 TAG = 0x0112
 FLIPPED = [False, False, False, True, True, False, False, True, True]  # top to bottom, by tag
@@ -14,7 +14,9 @@ MIRRORED = [False, False, True, True, False, False, True, True, False]  # left t
 
 def read(data):
     """A JPEG () string -> () int32 in 1 .. 8, of which 1 is upright or no word of it."""
-    parts = tf.strings.split(tf.strings.substr(data, 0, REACH), b"Exif\0\0", maxsplit=1)
+    head = tf.strings.substr(data, 0, REACH)
+    # The raw op: `tf.strings.split` makes a ragged tensor first, and this runs for every image.
+    parts = tf.raw_ops.StringSplitV2(input=[head], sep=b"Exif\0\0", maxsplit=1).values
     return tf.cond(tf.size(parts) > 1, lambda: _value(parts[1]), lambda: 1)
 
 

@@ -75,7 +75,7 @@ class TwoPlayer(Pretext):
         """`(real, fake)`: what the discriminator is shown, tensors or tuples of them."""
         raise NotImplementedError
 
-    def judge(self, part, training=True):
+    def verdict(self, part, training=True):
         """The discriminator's answers (B, 1) float32."""
         return in_float32(self.discriminator(part, training=training))
 
@@ -108,7 +108,7 @@ class TwoPlayer(Pretext):
         points = tf.nest.map_structure(lambda a, b: tf.stop_gradient(between(a, b)), real, fake)
         with tf.GradientTape() as tape:
             tape.watch(points)
-            answers = self.judge(points)
+            answers = self.verdict(points)
         slopes = tf.nest.flatten(tape.gradient(answers, points))
         squares = [tf.reduce_sum(tf.square(s), list(range(1, s.shape.rank))) for s in slopes]
         return PENALTY * tf.reduce_mean(tf.square(tf.sqrt(tf.add_n(squares) + 1e-12) - 1))
@@ -118,7 +118,7 @@ class TwoPlayer(Pretext):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if self.discriminator:
             shown = self.shown(x, y, y_pred)
-            verdicts = [self.judge(part, training) for part in shown]
+            verdicts = [self.verdict(part, training) for part in shown]
             loss += self.adversarial * self.adversarial_losses(*verdicts)[1] / replica_count()
         return loss
 
@@ -151,7 +151,7 @@ class TwoPlayer(Pretext):
         with tf.GradientTape() as tape, tf.GradientTape() as discriminator_tape:
             y_pred = self(x, training=True)
             real, fake = self.shown(x, y, y_pred)
-            verdicts = [self.judge(part) for part in (real, fake)]
+            verdicts = [self.verdict(part) for part in (real, fake)]
             d_loss, g_loss = self.adversarial_losses(*verdicts)
             d_loss += self.penalty(real, fake, way)
             loss, terms = self._loss_and_terms(x, y, y_pred, sample_weight)

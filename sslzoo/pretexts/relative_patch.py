@@ -40,10 +40,10 @@ MODERN = {
     "normalize": "standardize",
 }
 # For 32 pixels; for 64 double the four lengths. Such images have been shrunk, colour fringes too,
-# and a probe wants an encoder that has seen colours. The step of 10 px leaves a pair 12 px of room
-# along it, so that the place of one patch alone gives the label at best 39 % of the time (`MODERN`:
-# 47 %). Patches of 12 px with gaps of 4 have no room and give it 82 % of the time.
-SMALL_IMAGES = {**MODERN, "crop": 32, "patch": 8, "gap": 2, "jitter": 2, "grey": 0.3}
+# and a probe wants an encoder that has seen colours. A pair has no room along its step: who knew the
+# place of one patch in the image would give the label 82 % of the time (`MODERN`: 47 %). With room,
+# patches of 8 px with gaps of 2 (39 %), the encoder was worse: see recipes/README.md.
+SMALL_IMAGES = {**MODERN, "crop": 32, "patch": 12, "gap": 4, "jitter": 4, "grey": 0.3}
 
 
 @keras.saving.register_keras_serializable("sslzoo")

@@ -23,7 +23,7 @@ def main(
     ),
     puzzle=partial(
         RelativePatch,
-        **{**SMALL_IMAGES, "crop": 64, "patch": 16, "gap": 4, "jitter": 4},
+        **{**SMALL_IMAGES, "crop": 64, "patch": 24, "gap": 8, "jitter": 8},
         fc6=128,
         fc7=256,
     ),
