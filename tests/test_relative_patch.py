@@ -162,7 +162,7 @@ def test_a_constant_image_gives_nothing_to_go_by(normalize):
     flat = np.full((32, 32, 3), 0.3, np.float32)
     for seed in range(4):
         np.testing.assert_array_equal(pretext.transform(example(flat, (seed, 0)))[0], 0)
-    logits = np.repeat(9 * pretext(np.zeros((1, 2, 8, 8, 3), np.float32)), 8, axis=0)
+    logits = np.repeat(9 * pretext(np.zeros((1, 2, 12, 12, 3), np.float32)), 8, axis=0)
     loss = keras.losses.sparse_categorical_crossentropy(np.arange(8), logits, from_logits=True)
     assert np.mean(loss) >= np.log(8) - 1e-5
 
@@ -193,13 +193,13 @@ def test_the_two_patches_are_prepared_each_by_its_own_dice():
 
 
 def test_projection_removes_green_against_magenta_and_keeps_greys():
-    patch = photo(8)
+    patch = photo(12)
     flat = color.without_green_magenta(tf.constant(patch)).numpy()
     np.testing.assert_allclose(flat @ [-1, 2, -1], 0, atol=1e-6)
     np.testing.assert_allclose(color.without_green_magenta(tf.constant(flat)), flat, atol=1e-6)
     grey = color.grey(tf.constant(patch))
     np.testing.assert_allclose(color.without_green_magenta(grey), grey, atol=1e-6)
-    prepared = small(color="project", normalize="rms").prepare(photo(8), tf.constant([0, 0]))
+    prepared = small(color="project", normalize="rms").prepare(photo(12), tf.constant([0, 0]))
     np.testing.assert_allclose(prepared.numpy() @ [-1, 2, -1], 0, atol=1e-3)
 
 
@@ -239,7 +239,7 @@ def test_it_says_what_its_encoder_was_trained_on():
 def test_swapped_patches_swap_their_codes():
     pretext = small()
     tower = keras.Model(pretext.input, pretext.get_layer("tower").output)
-    pairs = np.random.default_rng(0).normal(size=(3, 2, 8, 8, 3)).astype(np.float32)
+    pairs = np.random.default_rng(0).normal(size=(3, 2, 12, 12, 3)).astype(np.float32)
     np.testing.assert_allclose(tower(pairs[:, ::-1]), tower(pairs).numpy()[:, ::-1], atol=1e-5)
     codes = tower(pairs[:, [0, 0]]).numpy()
     np.testing.assert_allclose(codes[:, 0], codes[:, 1], atol=1e-6)
@@ -257,10 +257,10 @@ def test_parameter_count_of_the_paper():
 @pytest.mark.parametrize(
     ("settings", "flag"),
     [
-        ({"patch": 15}, "--patch"),
-        ({"min_area": 0.3}, "--patch"),
+        ({"patch": 13}, "--patch"),
+        ({"min_area": 0.9}, "--patch"),
         ({"min_area": 0.0}, "--min_area"),
-        ({"jitter": 3}, "--jitter"),
+        ({"jitter": 5}, "--jitter"),
         ({"color": "sepia"}, "--color"),
         ({"normalize": "lrn"}, "--normalize"),
     ],
@@ -272,7 +272,7 @@ def test_impossible_settings_name_the_flag(settings, flag):
 
 def test_picture_puts_the_second_patch_around_the_first(panels):
     pretext = small()
-    patches = np.stack([np.full((8, 8, 3), -9.0), np.full((8, 8, 3), 9.0)])  # black, white
+    patches = np.stack([np.full((12, 12, 3), -9.0), np.full((12, 12, 3), 9.0)])  # black, white
     for label, (row, column) in enumerate(OFFSETS):
         shown, verdict = panels(pretext, patches, label, np.eye(8)[7 - label])
         for name, place in (("truth", (row, column)), ("answer", (-row, -column))):

@@ -40,9 +40,9 @@ MODERN = {
     "normalize": "standardize",
 }
 # For 32 pixels; for 64 double the four lengths. Such images have been shrunk, colour fringes too,
-# and a probe wants an encoder that has seen colours. A pair has no room along its step: who knew the
-# place of one patch in the image would give the label 82 % of the time (`MODERN`: 47 %). With room,
-# patches of 8 px with gaps of 2 (39 %), the encoder was worse: see recipes/README.md.
+# and a probe wants an encoder that has seen colours. A pair has no room along its step: who knew
+# the place of one patch in the image would give the label 82 % of the time (`MODERN`: 47 %). With
+# room, patches of 8 px with gaps of 2 (39 %), the encoder was worse: see recipes/README.md.
 SMALL_IMAGES = {**MODERN, "crop": 32, "patch": 12, "gap": 4, "jitter": 4, "grey": 0.3}
 
 
