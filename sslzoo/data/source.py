@@ -79,11 +79,14 @@ class Source:
 
         One by one, unless a subclass knows better.
         """
-        spec = {
-            name: tf.TensorSpec([crop or None, crop or None, channels])
-            for name, channels in self.maps.items()
-        }
-        return each(lambda raw, place: self.opened(raw, place, crop), [raw, place], spec)
+        return each(
+            lambda raw, place: self.opened(raw, place, crop), [raw, place], self.shapes(crop)
+        )
+
+    def shapes(self, crop: int) -> dict[str, tf.TensorSpec]:
+        """Of one image's `maps`, cut to that crop."""
+        side = crop or None
+        return {name: tf.TensorSpec([side, side, n]) for name, n in self.maps.items()}
 
     def chunk_of(self, crop: int) -> int:
         """How many images of that crop are opened at once; whole ones have different shapes."""

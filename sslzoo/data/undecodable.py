@@ -51,8 +51,8 @@ class Undecodable:
                 lambda: self._search_each(key, crop),
                 lambda: (key["maps"], key["index"]),
             )
-            for name, channels in self.source.maps.items():
-                maps[name].set_shape([None, crop or None, crop or None, channels])
+            for name, one in self.source.shapes(crop).items():
+                maps[name].set_shape([None, *one.shape])
             return key | {"maps": maps, "index": index}
 
         ds = ds.map(_twice, **ordered).unbatch()
@@ -62,14 +62,10 @@ class Undecodable:
 
     def _search_each(self, key, crop):
         """(maps, index (n,)) of what can be decoded of a chunk, and of what replaces the others."""
-        spec = {
-            name: tf.TensorSpec([crop or None, crop or None, channels])
-            for name, channels in self.source.maps.items()
-        }
         return each(
             lambda index, place: self._search(index, place, crop),
             [key["index"], key["place"]],
-            (spec, tf.TensorSpec([], tf.int64)),
+            (self.source.shapes(crop), tf.TensorSpec([], tf.int64)),
             parallel=1,  # each bad image is named once
         )
 
