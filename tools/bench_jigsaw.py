@@ -234,7 +234,8 @@ def main(_):
     for row in READERS if FLAGS.work == "data" else STEPS:
         pipes[row], theirs = spawn.Pipe()
         given = row, (FLAGS.work, FLAGS.batch, FLAGS.images), theirs
-        spawn.Process(target=serve, args=given).start()
+        spawn.Process(target=serve, args=given, daemon=row != "DataLoader").start()
+        theirs.close()  # so that a row that fails ends this process too
         pipes[row].recv()
     seconds = {row: [] for row in pipes}
     for _ in range(FLAGS.rounds):
