@@ -150,7 +150,7 @@ def drawn(monkeypatch):
 
         monkeypatch.setattr(module, name, watched)
 
-    for module in (tf.random, tf.image):
+    for module in (tf.random, tf.random.experimental, tf.image):
         for name in dir(module):
             if name.startswith("stateless_") or name == "split":
                 watch(module, name)

@@ -397,10 +397,10 @@ def test_a_bad_file_is_replaced_by_the_next(tmp_path, caplog, how, crop, at):
     got = elements(source, crop=crop, shuffle=False, stop=20)
     expected = [(i + 1 if i == at else i) % 10 for i in range(10)] * 2
     assert [element["index"] for element in got] == expected
+    assert caplog.text.count(train[at]) == 1
     follower = data.load(root, resize=32).examples(crop=crop, shuffle=False, start=(at + 1) % 10)
     follower = next(follower.as_numpy_iterator())
     np.testing.assert_array_equal(got[at]["image"], follower["image"])
-    assert caplog.text.count(train[at]) == 1
     assert source.failure is None
 
 
