@@ -31,8 +31,6 @@ class BiGAN(TwoPlayer):
     on an encoder that ends in a ReLU all codes went to -1 or 1 in the first epoch and stayed.
     Up-convolutions are 4 x 4, not 5 x 5, which left a checkerboard.
 
-    The encoder has an optimizer of its own, so that its rate can be another.
-
     Args:
         encoder: (B, crop, crop, 3) in [0, 1] -> (B, h, w, C); a linear layer on it gives the code.
         crop: side of the square image in pixels: 16, 32, 64, ..., or any for dense nets.
@@ -82,11 +80,6 @@ class BiGAN(TwoPlayer):
         image = tf.image.stateless_random_flip_left_right(example["image"], flip_seed)
         noise = tf.random.stateless_uniform((self.codes,), noise_seed, -1.0, 1.0)
         return {"images": image, "noise": noise}, image * 2 - 1
-
-    @property
-    def parameter_groups(self):
-        """With `encoder`."""
-        return {**super().parameter_groups, "encoder": self.encoder.trainable_variables}
 
     def content_loss(self, x, y, y_pred, sample_weight=None):
         """None: there is no reconstruction term."""

@@ -10,7 +10,7 @@ from absl import logging
 
 from sslzoo import cli, training
 from sslzoo.pretexts.bigan import BiGAN, dense_encoder
-from sslzoo.ranges import Fraction, Positive
+from sslzoo.ranges import Fraction
 from sslzoo.training import Run
 
 
@@ -24,7 +24,6 @@ def main(
         weight_decay=2.5e-05,
     ),
     puzzle=partial(BiGAN, crop=32, codes=64, width=32),
-    encoder_learning_rate: Positive = 0.0002,
     beta_1: Fraction = 0.5,
 ):
     """Trains encoder, generator and discriminator, probes the encoder and exports it.
@@ -32,13 +31,12 @@ def main(
     With --encoder=dense --network=dense it has the paper's networks for MNIST.
 
     Args:
-        encoder_learning_rate: the highest; the paper's is that of the others.
         beta_1: of both Adams; the paper's 0.5.
     """
     sizes = puzzle.keywords["crop"], puzzle.keywords["width"]
     with run.scope():
         pretext = puzzle(run.new_encoder(dense=lambda: dense_encoder(*sizes)))
-        run.compile_players(pretext, beta_1, encoder=encoder_learning_rate)
+        run.compile_players(pretext, beta_1)
     training.pretrain(pretext, run)
     examples = run.train_source.examples(seed=run.seed + 1, crop=pretext.crop, stop=500)
     distances = pretext.reconstruction(pretext.puzzles(examples, min(run.batch_size, 50)))
