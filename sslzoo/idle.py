@@ -13,6 +13,7 @@ IDLE: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
     ("schedule", ("constant", "cosine"), ("decay_epochs", "decay_factor")),
     ("decay_epochs", ((),), ("decay_factor",)),
     ("negatives", (0,), ("estimator",)),
+    ("mask", ("blocks", "region"), ("overlap",)),
     ("task", ("rotation",), ("puzzle", "grid", "tile", "num_permutations", "puzzle_area")),
     ("fc", (0,), ("dropout",)),
     ("loss", ("l2",), ("prior", "uniform", "neighbors", "temperature")),

@@ -155,6 +155,9 @@ def test_the_encoder_takes_colours_for_their_greys():
     twin = random_twin(encoder, seed=1)
     np.testing.assert_allclose(twin(images), twin(lab.grey(images)), atol=1e-4)
     assert encoders.stages(encoder) == ["stage1", "stage2"]
+    embedding = pretext.embed(images)
+    np.testing.assert_allclose(embedding, pretext.embed(lab.grey(images)), atol=1e-4)
+    np.testing.assert_allclose(embedding, np.mean(maps, (1, 2)), atol=1e-4)
 
 
 def stages(encoder, images):

@@ -128,6 +128,9 @@ def test_srgan_goes_on_from_all_of_srresnet_and_its_judge_is_probed(monkeypatch,
     ((_, pretext, encoder), options) = ended[0]
     assert pretext is second
     assert (encoder.name, options["image_model"].name) == ("judge", "upscaler")
+    with pytest.raises(UserError, match=r"--adversarial.*with --gan_epochs.*Received: 0"):
+        recipe.main(run, functools.partial(small_one, adversarial=0.0), gan_epochs=1)
+    assert len(trained) == 2
 
 
 @pytest.mark.parametrize(

@@ -201,17 +201,17 @@ class TwoPlayer(Pretext):
             return super().train_step(data)
         data = keras.utils.unpack_x_y_sample_weight(data)
         play, critics = self.play, self.parameter_groups["discriminator"]
-        play = play if self.collective else self.xla_compiled(play)
+        compiled = self.xla_compiled if not self.collective else lambda function: function
         for i in range(self.critic_steps):
             part = [_part(tensors, i, self.critic_steps) for tensors in data]
             last = i == self.critic_steps - 1
             both = last and not self.in_turn
-            loss, y_pred, scalars, gradients = play(*part, self.way(part), both)
+            loss, y_pred, scalars, gradients = compiled(play)(*part, self.way(part), both)
             self.optimizers["discriminator"].apply(gradients[0], critics)
             if not last:
                 self.update_scalars(scalars)
         if self.in_turn:
-            loss, y_pred, gradients[1] = self.xla_compiled(self.reply)(*part)
+            loss, y_pred, gradients[1] = compiled(self.reply)(*part)
         self.apply_gradients(gradients[1], self.generator_variables)
         return self.report(loss, scalars, *part[:2], y_pred, part[2])
 

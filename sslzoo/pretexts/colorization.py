@@ -114,6 +114,10 @@ class Colorization(Pretext):
         """The layer that turns images and the network's answers into coloured images."""
         return Paint(self.temperature if self.kind == "classification" else 0.0)
 
+    def embed(self, pixels):
+        """Of the greys of whole images (B, H, W, 3) in [0, 1], as `grey_encoder`: (B, C)."""
+        return super().embed(lab.grey(pixels))
+
     def grey_encoder(self):
         """A copy of the encoder behind `lab.grey`: what is to be probed and exported.
 

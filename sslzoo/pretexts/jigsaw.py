@@ -29,9 +29,10 @@ class Jigsaw(Pretext):
     The defaults are the author's geometry: a 255 px crop, 85 px cells, a 64 px tile at a random
     place in each, so that the gap between neighbours is random too.
 
-    Departures from the paper: no fc6 bias of 1 or Gaussian initialisation (Keras' defaults start
-    at a loss of ln N), and luma instead of the channel mean for grey puzzles. Unlike the author's
-    code, a tile never leaves its cell: the base offset keeps `channel_jitter` pixels on each side.
+    Departures from the paper: no fc6 bias of 1 or Gaussian initialisation, and luma instead of the
+    channel mean for grey puzzles, whose channels are shifted before, as in the author's code.
+    Unlike there a tile never leaves its cell: the base offset keeps `channel_jitter` pixels on each
+    side.
 
     Args:
         encoder: (B, tile, tile, 3) in [0, 1] -> (B, h, w, C).

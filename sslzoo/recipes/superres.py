@@ -51,23 +51,27 @@ def main(
         raise UserError(
             "--features: expected generator where --gan_epochs=0. Received: discriminator"
         )
+    if gan_epochs and not puzzle.keywords.get("adversarial"):
+        raise UserError("--adversarial: expected more than 0 with --gan_epochs. Received: 0")
     if gan_epochs:
         run.check_critic_steps(puzzle.keywords.get("critic_steps", Superres.critic_steps))
+    held_back = run.test_source  # whether there is one is to be known before the long work
     with run.scope():
         encoder = run.new_encoder(srresnet=lambda: srresnet(blocks, width))
         pretext = puzzle(encoder, adversarial=0.0)
         pretext.compile(run.adam(), jit_compile=run.jit_compile)
     training.pretrain(pretext, run)
-    logging.info(pretext.scored(run.test_source, scored_images))
+    logging.info(pretext.scored(held_back, scored_images))
     if gan_epochs:
         budget = {"epochs": gan_epochs, "learning_rate": gan_learning_rate}
-        second = run.phase("srgan", schedule="step", decay_epochs=(gan_epochs / 2,), **budget)
+        steps = {"schedule": "step", "decay_epochs": (gan_epochs / 2,), "decay_factor": 0.1}
+        second = run.phase("srgan", **steps, **budget)
         with second.scope():
             srgan = puzzle(encoder)
             srgan.take_generator(pretext)
             second.compile_players(srgan)
         training.pretrain(srgan, second)
-        logging.info(srgan.scored(run.test_source, scored_images))
+        logging.info(srgan.scored(held_back, scored_images))
         pretext = srgan
     encoder = pretext.judge() if features == "discriminator" else None
     return run.finish(pretext, encoder, image_model=pretext.upscaler())
