@@ -51,10 +51,10 @@ def main(
         raise UserError(
             "--features: expected generator where --gan_epochs=0. Received: discriminator"
         )
-    if gan_epochs and not puzzle.keywords.get("adversarial"):
-        raise UserError("--adversarial: expected more than 0 with --gan_epochs. Received: 0")
     if gan_epochs:
         run.check_critic_steps(puzzle.keywords.get("critic_steps", Superres.critic_steps))
+        if not puzzle.keywords.get("adversarial"):
+            raise UserError("--adversarial: expected more than 0 with --gan_epochs. Received: 0")
     held_back = run.test_source  # whether there is one is to be known before the long work
     with run.scope():
         encoder = run.new_encoder(srresnet=lambda: srresnet(blocks, width))
