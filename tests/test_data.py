@@ -379,6 +379,11 @@ def test_a_strange_orientation_is_none():
     assert int(orientation.read(tf.constant(b"\xff\xd8\xff"))) == 1
 
 
+def test_images_are_opened_in_chunks_of_bounded_memory(tmp_path):
+    source = data.load(jpegs(tmp_path / "f", 3))
+    assert [source.chunk_of(crop) for crop in (0, 32, 225, 4096)] == [1, 64, 20, 1]
+
+
 # === Bad files ===
 
 

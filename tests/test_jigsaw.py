@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sslzoo import encoders
 from sslzoo.errors import UserError
+from sslzoo.images import color, geometry
 from sslzoo.pretexts.jigsaw import PAPER_FIGURE_3, Jigsaw
 
 SMALL = {"crop": 48, "grid": 3, "tile": 12, "num_permutations": 10, "fc6": 8, "fc7": 16}
@@ -67,6 +68,19 @@ def test_gap_between_neighbours_and_channel_jitter():
     spread = corners.max(2) - corners.min(2)
     assert spread.max() == 4, "channels differ by -2..2 from the base"
     assert spread.min() == 0
+
+
+def test_windows_are_cut_and_greyed_channel_by_channel():
+    image, rng = photo(48), np.random.default_rng(0)
+    corners = rng.integers(0, 37, (4, 3, 2))
+    planes = geometry.cut_planes(image, 12, corners.astype(np.int32))
+    for i, c in np.ndindex(4, 3):
+        y, x = corners[i, c]
+        np.testing.assert_array_equal(planes[i, c], image[y : y + 12, x : x + 12, c])
+    tiles = geometry.from_planes(planes)
+    np.testing.assert_array_equal(tiles[..., 1], planes[:, 1])
+    grey = geometry.from_planes(color.grey_planes(planes))
+    np.testing.assert_allclose(grey, color.grey(tiles), atol=1e-6)
 
 
 # === 2. Order ===
