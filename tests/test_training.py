@@ -48,8 +48,11 @@ def start(folder, **flags):
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell starts what it puts into the background with SIGINT ignored; Python keeps that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # A shell starts what it puts into the background with SIGINT ignored, `nohup` with SIGHUP;
+        # Python keeps that.
+        preexec_fn=lambda: [
+            signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)
+        ],
     )
 
 
