@@ -160,9 +160,8 @@ class Source:
                 key["place"] = tf.fill(tf.shape(key["place"]), 0.5)
             return {**key, "raw": self.fetch(key["index"])}
 
-        def opened(key: dict[str, Any]) -> dict[str, Any]:
-            maps = self._named(self.open_chunk(key["raw"], key["place"], crop))
-            return {name: key[name] for name in key if name != "raw"} | {"maps": maps}
+        def open_all(key: dict[str, Any]) -> dict[str, tf.Tensor]:
+            return self._named(self.open_chunk(key["raw"], key["place"], crop))
 
         def example(key: dict[str, Any]) -> dict[str, tf.Tensor]:
             example = {**key["maps"], "index": key["index"], "seed": key["seed"]}
@@ -174,9 +173,9 @@ class Source:
         ordered = {"num_parallel_calls": parallel, "deterministic": True}
         ds = tf.data.Dataset.range(start, stop).batch(self.chunk_of(crop)).map(key, **ordered)
         if self.can_fail:
-            ds = self.undecodable.open_or_replace(ds, opened, crop, ordered)
+            ds = self.undecodable.open_or_replace(ds, open_all, crop, ordered)
         else:
-            ds = ds.map(opened, **ordered)
+            ds = ds.map(lambda key: key | {"maps": open_all(key)}, **ordered)
         ds = ds.map(example).unbatch()
         return ds.apply(tf.data.experimental.assert_cardinality(max(stop - start, 0)))
 

@@ -35,11 +35,9 @@ class Undecodable:
         """
 
         def opened(key):
-            stand_in, key = key.pop("stand_in"), dict(key)
             nothing = {name: tf.zeros([0, crop, crop, n]) for name, n in self.source.maps.items()}
-            kept = {name: key[name] for name in key if name != "raw"}
-            key = tf.cond(stand_in, lambda: kept | {"maps": nothing}, lambda: open_all(key))
-            return key | {"stand_in": stand_in}
+            maps = tf.cond(key["stand_in"], lambda: nothing, lambda: open_all(key))
+            return {name: key[name] for name in key if name != "raw"} | {"maps": maps}
 
         def alone(last, key):
             first = key["position"][0]

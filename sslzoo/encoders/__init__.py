@@ -105,7 +105,7 @@ def _conv_bn(x, width, kernel, stride, name, init="he_normal"):
     return _batch_norm(x, f"{name}_bn")
 
 
-def _fan_out():
+def fan_out():
     """N(0, sqrt(2 / (k^2 * filters))): He's initialisation as RotNet and ResNet use it."""
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
@@ -197,7 +197,7 @@ def nin(blocks=4):
     for i in range(1, blocks + 1):
         kernel, widths = (5 if i <= 2 else 3), (192, 160, 96) if i == 1 else (192, 192, 192)
         for j, width in enumerate(widths, start=1):
-            x = _conv_bn(x, width, kernel if j == 1 else 1, 1, f"block{i}_{j}", _fan_out())
+            x = _conv_bn(x, width, kernel if j == 1 else 1, 1, f"block{i}_{j}", fan_out())
             last = i > 2 and j == 3
             x = keras.layers.ReLU(name=f"stage{i}" if last else f"block{i}_{j}_relu")(x)
         if i <= 2:  # zeros count in the average, as in PyTorch
@@ -213,10 +213,10 @@ def _residual(x, width, stride, name, bottleneck):
     y = x
     for j, (kernel, step) in enumerate(plan, start=1):
         last = j == len(plan)
-        y = _conv_bn(y, out if last else width, kernel, step, f"{name}_{j}", _fan_out())
+        y = _conv_bn(y, out if last else width, kernel, step, f"{name}_{j}", fan_out())
         y = y if last else keras.layers.ReLU(name=f"{name}_{j}_relu")(y)
     if stride > 1 or x.shape[-1] != out:
-        x = _conv_bn(x, out, 1, stride, f"{name}_shortcut", _fan_out())
+        x = _conv_bn(x, out, 1, stride, f"{name}_shortcut", fan_out())
     return keras.layers.Add(name=f"{name}_add")([x, y])
 
 
@@ -231,7 +231,7 @@ def resnet(depths=(2, 2, 2, 2), bottleneck=False, cifar_stem=False):
     """
     inputs, x = stem.pixels()
     kernel, stride = (3, 1) if cifar_stem else (7, 2)
-    x = keras.layers.ReLU(name="stage1")(_conv_bn(x, 64, kernel, stride, "stem", _fan_out()))
+    x = keras.layers.ReLU(name="stage1")(_conv_bn(x, 64, kernel, stride, "stem", fan_out()))
     if not cifar_stem:
         x = keras.layers.MaxPooling2D(3, 2, name="pool1")(_pad(x, 1))
     for i, depth in enumerate(depths, start=2):

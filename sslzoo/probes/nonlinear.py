@@ -12,6 +12,7 @@ from typing import Literal
 
 import keras
 
+from sslzoo.encoders import fan_out
 from sslzoo.probes.classifier import Head
 from sslzoo.probes.linear_probe import pooled
 
@@ -32,10 +33,10 @@ def _mlp(maps: keras.KerasTensor, classes: int) -> keras.KerasTensor:
     for i in (1, 2):
         units = min(20 * classes, 2048)
         x = keras.layers.Dense(
-            units, use_bias=False, kernel_initializer=_start(), name=f"hidden{i}"
+            units, use_bias=False, kernel_initializer=fan_out(), name=f"hidden{i}"
         )(x)
         x = _normalised(x, f"hidden{i}")
-    return keras.layers.Dense(classes, kernel_initializer=_start(), name="logits")(x)
+    return keras.layers.Dense(classes, kernel_initializer=fan_out(), name="logits")(x)
 
 
 def _conv(maps: keras.KerasTensor, classes: int) -> keras.KerasTensor:
@@ -47,19 +48,14 @@ def _conv(maps: keras.KerasTensor, classes: int) -> keras.KerasTensor:
             kernel,
             padding="same",
             use_bias=False,
-            kernel_initializer=_start(),
+            kernel_initializer=fan_out(),
             name=f"hidden{i}",
         )(x)
         x = _normalised(x, f"hidden{i}")
     x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.layers.Dense(classes, kernel_initializer=_start(), name="logits")(x)
+    return keras.layers.Dense(classes, kernel_initializer=fan_out(), name="logits")(x)
 
 
 def _normalised(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x)
-
-
-def _start() -> keras.Initializer:
-    """N(0, sqrt(2 / (k^2 * units))), as RotNet starts."""
-    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
