@@ -69,7 +69,7 @@ def panels(monkeypatch):
 
     def draw(pretext, *arguments):
         seen = []
-        monkeypatch.setattr(pictures, "row", lambda *a: seen.append(a) or laid(*a))
+        monkeypatch.setattr(pictures, "row", lambda *a, **how: seen.append(a) or laid(*a, **how))
         assert pretext.picture(*arguments).dtype == np.uint8
         return {name: np.asarray(panel) for name, panel in seen[0][0].items()}, *seen[0][1:]
 
@@ -114,6 +114,18 @@ def examples(size, n=8, seed=0):
             "seed": np.random.default_rng(seed).integers(0, 2**31, (n, 2)).astype(np.int32),
         }
     )
+
+
+def rendered_examples(size, n=8, seed=0):
+    """`examples` with maps, and with a real image each: as `Paired` gives them."""
+
+    def paired(one, other):
+        up = tf.math.l2_normalize(one["image"] - 0.4, -1)
+        edges = tf.cast(one["image"][..., :1] > 0.6, tf.float32)
+        maps = {"depth": 1 + one["image"][..., 1:2], "normals": up, "edges": edges}
+        return {**one, **maps, "real": other["image"]}
+
+    return tf.data.Dataset.zip(examples(size, n, seed), examples(size, n, seed + 50)).map(paired)
 
 
 def views_of_a_ramp(pretext, part=lambda x: x, n=30):

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import examples, mirrored, tiny_encoder
+from conftest import examples, mirrored, rendered_examples, tiny_encoder
 from toy import UpsideDown
 
 from sslzoo import export
@@ -29,6 +29,7 @@ from sslzoo.pretexts.reconstruction import Reconstruction
 from sslzoo.pretexts.relative_patch import RelativePatch
 from sslzoo.pretexts.rotation import Rotation
 from sslzoo.pretexts.superres import Superres
+from sslzoo.pretexts.synthetic import Synthetic
 from sslzoo.training import checkpoints
 
 CHANCE_TOLERANCE = 0.15
@@ -105,6 +106,14 @@ def superres(encoder, **kwargs):
     return two_players(Superres(encoder, adversarial=0.01, **settings), **kwargs)
 
 
+def synthetic(encoder, **kwargs):
+    settings = {"width": 4, "discriminator_width": 4, "batch_norm": False, "pool": 16}
+    return two_players(Synthetic(encoder, crop=16, grey=True, **settings), **kwargs)
+
+
+synthetic.examples = rendered_examples
+
+
 def pirl(encoder, **kwargs):
     geometry = {"crop": 24, "view": 16, "puzzle": 24, "grid": 2, "tile": 10, "dims": 8}
     pretext = Pirl(encoder, 64, seed=0, temperature=0.5, negatives=32, **geometry)
@@ -126,6 +135,7 @@ MAKERS = {
     "bigan": bigan,
     "reconstruction": reconstruction,
     "superres": superres,
+    "synthetic": synthetic,
     "colorization": colorization,
     "npid": npid,
     "pirl": pirl,

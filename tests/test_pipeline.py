@@ -24,6 +24,7 @@ TINY = {
     "superres": ["--crop=32", "--gan_epochs=1", "--discriminator_width=4", "--scored_images=2"],
     "relative_patch": ["--crop=32", "--patch=12", "--gap=4", "--jitter=4"],
     "colorization": ["--crop=32"],
+    "synthetic": ["--crop=32", "--dataset=scenes:96", "--width=4", "--discriminator_width=4"],
 }
 SERVE = """
 import sys
@@ -54,6 +55,8 @@ def images(tmp_path_factory):
 def test_a_recipe_trains_probes_and_exports(recipe, images, tmp_path):
     shared = ["--resize=0", "--epochs=1", "--batch_size=16", "--probe_images=40", "--devices=cpu:2"]
     flags = [f"--dataset={images}", "--workdir=run", *shared, *TINY[recipe]]
+    if recipe == "synthetic":
+        flags += [f"--real_dataset={images}"]
     command = [sys.executable, "-m", f"sslzoo.recipes.{recipe}", *flags]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

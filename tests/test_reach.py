@@ -52,6 +52,7 @@ TOGETHER = {
         "color": "project",
     },
     "rotation": {"num_rotations": 8},
+    "synthetic": {"crop": 16, "adapt": "on", "stage": "stage1"},
     "superres": {
         "crop": 32,
         "scale": 2,
@@ -86,12 +87,18 @@ def arrived(monkeypatch, tmp_path):
     source.size = IMAGES
     prior = np.linspace(1, 2, 313) / np.linspace(1, 2, 313).sum()
     np.save(tmp_path / "prior.npy", prior)
-    seen = types.SimpleNamespace(trained=[], finished=[], scored=[], blocks=[], prior=prior)
+    seen = types.SimpleNamespace(
+        trained=[], finished=[], scored=[], blocks=[], loaded=[], prior=prior
+    )
 
     def start(self, recipe, flags, defaults=None):
         self.recipe, self.flags, self.defaults = recipe, flags, defaults
 
-    def pretrain(pretext, run, extra=(), table=None):
+    def load(spec, *split, **how):
+        seen.loaded.append((spec, how))
+        return source
+
+    def pretrain(pretext, run, extra=(), table=None, source=None):
         seen.trained.append((pretext, run, [*extra]))
 
     def new_encoder(self, **own):
@@ -107,6 +114,7 @@ def arrived(monkeypatch, tmp_path):
     monkeypatch.setattr(Run, "finish", finish)
     monkeypatch.setattr(devices, "mirrored", lambda spec: tf.distribute.get_strategy())
     monkeypatch.setattr(training, "pretrain", pretrain)
+    monkeypatch.setattr(data, "load", load)
     monkeypatch.setattr(bigan.BiGAN, "reconstruction", lambda self, puzzles: (0.0, 0.0))
     for scored in (superres.Superres, inpainting.Inpainting):
         monkeypatch.setattr(scored, "scored", lambda self, _, n: seen.scored.append(n))
@@ -166,7 +174,8 @@ def check_optimizer(name, optimizer, values):
     if isinstance(optimizer, keras.optimizers.SGD):
         momentum = values["top_momentum"] if name == "top" else 0.9
         assert optimizer.momentum == momentum
-        assert optimizer.weight_decay == pytest.approx(values["weight_decay"] / (1 - momentum))
+        decay = values.get(f"{name}_weight_decay", values["weight_decay"])
+        assert optimizer.weight_decay == pytest.approx(decay / (1 - momentum))
     else:
         assert optimizer.weight_decay == values["weight_decay"]
         assert optimizer.beta_1 == values.get("beta_1", 0.9)
@@ -182,6 +191,7 @@ def check_own(recipe, seen, extra):
         own.pop(name, None)  # of optimizers
     for name in optimizers_of(seen.trained[-1][0]):
         own.pop(f"{name}_learning_rate", None)
+        own.pop(f"{name}_weight_decay", None)
     if "scored_images" in own:
         assert {*seen.scored} == {own.pop("scored_images")}
     if recipe == "colorization":
@@ -191,6 +201,11 @@ def check_own(recipe, seen, extra):
         assert own.pop("fill_bank") == bool(extra)
     if recipe == "deepcluster":
         assert (extra[0].every, extra[0].seed) == (own.pop("reassign"), seen.values["seed"])
+    if recipe == "synthetic":
+        (first, how), (second, _) = seen.loaded
+        assert how["maps"]
+        assert (first, second) == (seen.values["dataset"], own.pop("real_dataset"))
+        assert own.pop("adapt") == "on"
     if recipe == "superres":
         second = seen.trained[1][1]
         assert (second.epochs, second.learning_rate) == (

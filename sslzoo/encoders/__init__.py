@@ -30,7 +30,7 @@ def get(name, **kwargs):
 
     Args:
         name: `small`, `mini`, `small_sobel`, `alexnet`, `alexnet_cfn`, `alexnet_bn`,
-            `alexnet_doersch`, `alexnet_sobel`, `alexnet_small`, `nin`, `resnet18`,
+            `alexnet_doersch`, `alexnet_ren`, `alexnet_sobel`, `alexnet_small`, `nin`, `resnet18`,
             `resnet18_cifar`, `resnet50`, or a classification backbone of `keras.applications` in
             any case of letters, e.g. `MobileNetV2`; with the weights that Keras downloads,
             `MobileNetV2:imagenet`, or those of a file of Keras' without top, `MobileNetV2:FILE`.
@@ -251,6 +251,7 @@ PRESETS = {
     "alexnet_cfn": (alexnet, {"stride": 2}),
     "alexnet_bn": (alexnet, BATCH_NORM),
     "alexnet_doersch": (alexnet, {"padding": 5, "groups": 1, "norm": "both"}),  # arXiv:1505.05192
+    "alexnet_ren": (alexnet, {**BATCH_NORM, "pool5": False}),  # arXiv:1711.09082
     "alexnet_sobel": (alexnet, {**BATCH_NORM, "sobel": True}),
     "alexnet_small": (alexnet, {**BATCH_NORM, "widths": (64, 192, 384, 256, 256)}),
     "nin": (nin, {}),

@@ -33,10 +33,9 @@ PATIENCE = 3  # epochs of that before the log says so
 class TwoPlayer(Pretext):
     """A pretext whose network, the generator, plays against a discriminator.
 
-    Both learn from one forward pass, before either moves; those that are `in_turn` from one each,
-    the generator's through the discriminator that has moved. With more than one critic step the
-    batch is cut into that many parts: the discriminator learns from each, the generator from the
-    last.
+    Both learn from one forward pass, before either moves; of those that are `in_turn` the generator
+    learns through the discriminator that has moved. With more than one critic step the batch is cut
+    into that many parts: the discriminator learns from each, the generator from the last.
 
     A subclass offers `content_loss` and `shown`, and may have the arguments `adversarial`, `gan`
     and `critic_steps`. Without a discriminator it is an ordinary pretext that minimises its
@@ -165,14 +164,44 @@ class TwoPlayer(Pretext):
         scores = dict(zip(SCALARS, [g_loss, d_loss, *self.accuracies(*verdicts)], strict=True))
         return loss * replica_count(), y_pred, terms | scores, gradients
 
-    def reply(self, x, y, sample_weight):
-        """One replica's pass of the generator alone: loss, predictions, gradients."""
+    def turn(self, x, y, sample_weight, way):
+        """The discriminator's step, then the generator's pass through it: as `play`, its gradients.
+
+        XLA compiles network and losses each for itself: the discriminator's step, which speaks with
+        the other replicas, lies between them.
+        """
         with tf.GradientTape() as tape:
-            y_pred = self(x, training=True)
-            loss = self.compute_loss(x, y, y_pred, sample_weight)
+            y_pred = self.xla_compiled(lambda x: self(x, training=True))(x)
+            shown = self.shown(x, y, y_pred)
+            with tape.stop_recording():
+                past = self.recall(*shown)
+                verdicts, d_loss, gradients = self.xla_compiled(self.critique)(*past, way)
+                critics = self.parameter_groups["discriminator"]
+                self.optimizers["discriminator"].apply(gradients, critics)
+            reply = self.xla_compiled(self.reply)
+            loss, g_loss, terms = reply(x, y, y_pred, sample_weight, verdicts[0], shown[1])
             scaled = self.optimizer.scale_loss(loss)
+        scores = dict(zip(SCALARS, [g_loss, d_loss, *self.accuracies(*verdicts)], strict=True))
         gradients = tape.gradient(scaled, self.generator_variables)
-        return loss * replica_count(), y_pred, gradients
+        return loss * replica_count(), y_pred, terms | scores, gradients
+
+    def recall(self, real, fake):
+        """What the discriminator of those in turn learns from; memories of earlier steps, say."""
+        return real, fake
+
+    def critique(self, real, fake, way):
+        """One replica's pass of the discriminator alone: verdicts, loss, gradients."""
+        with tf.GradientTape() as tape:
+            verdicts = [self.verdict(part) for part in (real, fake)]
+            loss = self.adversarial_losses(*verdicts)[0] + self.penalty(real, fake, way)
+            scaled = self.optimizers["discriminator"].scale_loss(loss / replica_count())
+        return verdicts, loss, tape.gradient(scaled, self.parameter_groups["discriminator"])
+
+    def reply(self, x, y, y_pred, sample_weight, verdict, fake):
+        """The generator's loss, the adversarial part of it, logged terms; of one replica."""
+        loss, terms = self._loss_and_terms(x, y, y_pred, sample_weight)
+        g_loss = self.adversarial_losses(verdict, self.verdict(fake))[1]
+        return loss + self.adversarial * g_loss / replica_count(), g_loss, terms
 
     def way(self, part):
         """Where between real and fake the penalty looks: (B,) in [0, 1].
@@ -205,14 +234,14 @@ class TwoPlayer(Pretext):
         for i in range(self.critic_steps):
             part = [_part(tensors, i, self.critic_steps) for tensors in data]
             last = i == self.critic_steps - 1
-            both = last and not self.in_turn
-            loss, y_pred, scalars, gradients = compiled(play)(*part, self.way(part), both)
-            self.optimizers["discriminator"].apply(gradients[0], critics)
+            if last and self.in_turn:
+                loss, y_pred, scalars, gradients = self.turn(*part, self.way(part))
+                break
+            loss, y_pred, scalars, (ours, gradients) = compiled(play)(*part, self.way(part), last)
+            self.optimizers["discriminator"].apply(ours, critics)
             if not last:
                 self.update_scalars(scalars)
-        if self.in_turn:
-            loss, y_pred, gradients[1] = compiled(self.reply)(*part)
-        self.apply_gradients(gradients[1], self.generator_variables)
+        self.apply_gradients(gradients, self.generator_variables)
         return self.report(loss, scalars, *part[:2], y_pred, part[2])
 
 

@@ -28,15 +28,22 @@ class Optimizers:
             factor=self.decay_factor,
         )
 
-    def sgd(self: Any, momentum: float = 0.9, nesterov: bool = False) -> keras.optimizers.Optimizer:
-        """SGD with the flags' schedule and weight decay.
+    def sgd(
+        self: Any,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
+    ) -> keras.optimizers.Optimizer:
+        """SGD with the flags' schedule and weight decay, or a second player's own.
 
         The papers add L2 to the gradient, where momentum multiplies it by 1 / (1 - momentum);
         Keras' decay acts on the weights alone, so it gets that factor here.
         """
-        decay = self.weight_decay / (1 - momentum)
+        decay = self.weight_decay if weight_decay is None else weight_decay
         settings = {"momentum": momentum, "nesterov": nesterov}
-        return _sparing(keras.optimizers.SGD, self.learning_rate_schedule(), decay, settings)
+        schedule = self.learning_rate_schedule(learning_rate)
+        return _sparing(keras.optimizers.SGD, schedule, decay / (1 - momentum), settings)
 
     def adam(
         self: Any,
