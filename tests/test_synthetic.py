@@ -292,6 +292,16 @@ def test_the_discriminator_learns_from_the_past_and_each_domain_has_its_own():
     assert coins[0] != coins[1]
 
 
+def test_the_base_network_is_judged_by_its_features_of_now():
+    pretext = make((0.1, 0.0))
+    pretext.recall = lambda *features: [tf.zeros_like(part) for part in features]
+    x, y = batch(pretext)
+    verdict = pretext.discriminator(pretext(x)["synthetic"])
+    expected = tf.reduce_mean(tf.nn.softplus(-verdict))
+    logs = pretext.train_on_batch(x, y, return_dict=True)
+    assert logs["g_loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
 # === Errors ===
 
 
