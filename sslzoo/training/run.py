@@ -36,7 +36,7 @@ class Run(Optimizers, Probing):
     """One run of a recipe.
 
     Args:
-        dataset: the images: photos (built in), a folder, a .npz file, or tfds:NAME.
+        dataset: the images: photos or scenes (built in), a folder, a .npz file, or tfds:NAME.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         resize: shorter side of the images after resizing, in pixels; 0 leaves them as they are.
         encoder: a new one by its name, small, mini, alexnet, nin, resnet18, ..., or any of
