@@ -202,7 +202,7 @@ def test_the_picture_shows_truth_beside_answers_and_maps_of_the_real_image(panel
     ]
     assert all(0 <= p.min() <= p.max() <= 1 and p.shape[-1] == 3 for p in seen.values())
     np.testing.assert_allclose(seen["edges"], np.repeat(y["edges"], 3, -1))
-    np.testing.assert_allclose(2 * seen["normals"] - 1, y["normals"], atol=1e-5)
+    np.testing.assert_allclose((2 * seen["normals"] - 1) * (1, -1, -1), y["normals"], atol=1e-5)
     near = np.unravel_index(y["depth"].argmin(), y["depth"].shape)[:2]
     assert seen["depth"][near].min() == 1
     assert {*panels(pretext, x, y)[0]} == {"synthetic", *TASKS, "real"}

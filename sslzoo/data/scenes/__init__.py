@@ -67,12 +67,13 @@ class Scenes(Source):
         rows, columns = (corner[:, i, None] + tf.range(width + more) for i in (0, 1))
         drawn = render(self.scene(raw), rows, columns, self.side)
         if not more:
-            return drawn["image"]
+            return tf.ensure_shape(drawn["image"], (None, width, width, 3))
         instance = drawn.pop("instance")
         here = instance[:, :-1, :-1]
         edges = (here != instance[:, :-1, 1:]) | (here != instance[:, 1:, :-1])
         maps = {name: x[:, :-1, :-1] for name, x in drawn.items()}
-        return {**maps, "edges": tf.cast(edges[..., None], tf.float32)}
+        maps["edges"] = tf.cast(edges[..., None], tf.float32)
+        return {n: tf.ensure_shape(maps[n], (None, width, width, c)) for n, c in MAPS.items()}
 
     def scene(self, index):
         """The `layout.Scene` of (n,) indices."""
