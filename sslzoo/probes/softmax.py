@@ -9,7 +9,6 @@ import dataclasses
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from sslzoo.errors import UserError
 
@@ -17,8 +16,9 @@ from sslzoo.errors import UserError
 # standardised, so a plane's reach grows with their number: the path is C x dims. On CIFAR-10 and
 # 3,000 labels the optimum lay at 3 to 10 for every stage.
 PATH = (0.25, 1.0, 4.0, 16.0, 64.0)
-GAP = 0.02  # nats of an example that the loss may lie above its minimum
-ITERATIONS = 500
+# A step of L-BFGS that lowers the loss by less is the last one. With 1e-3 the loss was within 0.005
+# nats of its minimum, test accuracy within 0.3 points (CIFAR-10, C x dims 0.25 to 64).
+TOLERANCE = 5e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,50 +39,44 @@ class Plane:
 
 
 def fit(
-    x: np.ndarray, y: np.ndarray, strength: float, start: Plane | None = None, gap: float = GAP
+    x: np.ndarray,
+    y: np.ndarray,
+    strength: float,
+    start: Plane | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Plane:
     """The plane for C = `strength`.
-
-    Where the gradient is g the loss, whose curvature is 1 / Cn at least, lies at most Cn |g|^2 / 2
-    above its minimum: at `gap` it ends. The bias has no penalty; it is scaled so that its
-    curvature, about 1 / K, is no less than that.
 
     Args:
         x, y: (N, D) float32, labels (N,).
         strength: C.
         start: a plane of the same classes to begin with; default: zeros, and the classes' shares.
-        gap: nats of an example.
+        tolerance: nats of an example; a step that gains less is the last.
     """
-    import scipy.optimize
+    import scipy.optimize  # at the top it would slow every start
 
     classes, counts = np.unique(y, return_counts=True)
     loss = _Loss(x, np.searchsorted(classes, y), len(classes), strength)
     if start is None:
         start = Plane(np.zeros((x.shape[1], len(classes))), np.log(counts / len(y)), classes)
-
-    def stop(_: np.ndarray) -> None:
-        if loss.gap <= gap:
-            raise StopIteration
-
-    options = {"maxiter": ITERATIONS, "ftol": 0.0, "gtol": 0.0}
+    options = {"ftol": tolerance, "gtol": 0.0}
     found = scipy.optimize.minimize(
-        loss, loss.flat(start), jac=True, method="L-BFGS-B", callback=stop, options=options
+        loss, loss.flat(start), jac=True, method="L-BFGS-B", options=options
     )
-    kernel, bias = loss.parts(found.x)
-    if loss.gap > gap:  # float32 ends here
-        logging.info("C %.2g: the loss is at most %.2g above its minimum", strength, loss.gap)
-    return Plane(kernel, bias, classes)
+    return Plane(*loss.parts(found.x), classes)
 
 
 class _Loss:
-    """Flat weights (D * K + K,) float64 -> mean loss, its gradient; and `gap`, see `fit`."""
+    """Flat weights (D * K + K,) float64 -> mean loss, its gradient.
+
+    The bias has no penalty; scaled, its curvature, about 1 / K, is no less than that of the kernel.
+    """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, classes: int, strength: float) -> None:
         self.x, self.y = tf.constant(x, tf.float32), tf.constant(y)
         self.shape, self.size = (x.shape[1], classes), x.shape[1] * classes
         self.decay = 1 / (strength * len(x))
         self.scale = np.sqrt(1 + classes * self.decay, dtype=np.float32)  # of the bias
-        self.gap = np.inf
 
     def flat(self, plane: Plane) -> np.ndarray:
         return np.concatenate([plane.kernel.ravel(), plane.bias / self.scale]).astype(np.float64)
@@ -97,10 +91,9 @@ class _Loss:
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(self.y, logits)
         count = self.x.shape[0]
         off = (tf.nn.softmax(logits) - tf.one_hot(self.y, self.shape[1])) / count
-        of_kernel = tf.matmul(self.x, off, transpose_a=True).numpy() + self.decay * kernel
+        of_kernel = tf.matmul(off, self.x, transpose_a=True).numpy().T + self.decay * kernel
         of_bias = self.scale * tf.reduce_sum(off, 0).numpy()
         gradient = np.concatenate([of_kernel.ravel(), of_bias]).astype(np.float64)
-        self.gap = float(gradient @ gradient / (2 * self.decay))
         penalty = self.decay / 2 * float(np.vdot(kernel, kernel))
         return float(tf.reduce_mean(losses)) + penalty, gradient
 
