@@ -27,7 +27,7 @@ STEPS = 10**9 - 1  # of a run: checkpoints are sorted by names of nine digits
 # Flags that a resumed run may change.
 MAY_DIFFER = (
     *("backup_minutes", "formats", "monitor_images"),
-    *("probe_dataset", "probe_images", "probe_resize"),
+    *("probe_dataset", "probe_draws", "probe_images", "probe_resize"),
 )
 
 
@@ -60,6 +60,8 @@ class Run(Optimizers, Probing):
             all GPUs, or else the CPU.
         backup_minutes: at most this much work is lost by a kill.
         probe_images: labelled training images for the linear probe, at most; 0 skips it.
+        probe_draws: how often they are drawn anew; scores are mean ± standard deviation, on all
+            test images.
         probe_dataset: labelled images for the probe; empty takes those of --dataset.
         probe_resize: their shorter side in pixels; 0 takes --resize, with --probe_dataset none.
         monitor_images: labelled training images for a vote of the nearest after each epoch, the
@@ -86,6 +88,7 @@ class Run(Optimizers, Probing):
     devices: str = ""
     backup_minutes: Positive = 5.0
     probe_images: OptionalCount = 1000
+    probe_draws: Count = 3
     probe_dataset: str = ""
     probe_resize: Pad = 0
     monitor_images: OptionalCount = 0
