@@ -8,7 +8,7 @@ from sslzoo.errors import UserError
 
 __all__ = ["Paired", "Source", "load"]
 
-SPECS = "photos, a folder of images, a name.npz file, or tfds:NAME"
+SPECS = "photos, single:FILE, a folder of images, a name.npz file, or tfds:NAME"
 
 
 def load(
@@ -22,7 +22,8 @@ def load(
     """Opens a source and checks it, before any long work.
 
     Args:
-        spec: `photos` (built in), a folder, `name.npz`, or `tfds:NAME[/CONFIG]`.
+        spec: `photos` (built in), `single:FILE` (views of one image), a folder, `name.npz`, or
+            `tfds:NAME[/CONFIG]`.
         split: "train" or "test".
         data_dir: where tensorflow-datasets keeps its prepared datasets.
         resize: wanted length of the shorter side in pixels; 0 leaves images as they are.
@@ -37,6 +38,10 @@ def load(
         from sslzoo.data.photos import Photos
 
         return Photos(split, resize, labels)
+    if spec.startswith("single:"):
+        from sslzoo.data.single import Single
+
+        return Single(spec, split, resize, labels)
     if spec.startswith("tfds:"):
         from sslzoo.data.tfds import Records
 

@@ -36,7 +36,8 @@ class Run(Optimizers, Probing):
     """One run of a recipe.
 
     Args:
-        dataset: the images: photos (built in), a folder, a .npz file, or tfds:NAME.
+        dataset: the images: photos (built in), single:FILE (views of one image, see
+            sslzoo/data/single.py), a folder, a .npz file, or tfds:NAME.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         resize: shorter side of the images after resizing, in pixels; 0 leaves them as they are.
         encoder: a new one by its name, small, mini, alexnet, nin, resnet18, ..., or any of
