@@ -187,7 +187,7 @@ def test_levels_of_images_of_all_shapes_lie_where_they_should():
             apart = tf.constant([max(height / h, width / w)], tf.float32)
             got = pyramid.sample(tf.constant([i]), *grid, apart)[0]
             expected = tf.image.resize(image / 255, [h, w], antialias=True)
-            np.testing.assert_allclose(got, expected, atol=0.1)
+            np.testing.assert_allclose(got, expected, atol=0.12)
 
 
 def test_half_of_the_views_are_recoloured_and_stay_colours(wide):
@@ -254,7 +254,7 @@ def test_wrong_files(wide, tmp_path):
     with pytest.raises(UserError, match=r"expected an image.*Received: .*none.jpg, No such file"):
         data.load(f"single:{wide},{tmp_path}/none.jpg")
     (tmp_path / "text.jpg").write_text("a shopping list")
-    with pytest.raises(UserError, match="expected an image: JPEG.*bytes that are none"):
+    with pytest.raises(UserError, match=r"expected an image: JPEG.*bytes that are none"):
         data.load(f"single:{tmp_path}/text.jpg")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="expected images in the folder"):

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from sslzoo.data import decode
 
-SMALLEST = 4  # pixels of the shorter side of the last level
+SMALLEST = 4  # pixels of the shorter side of the last level, of the largest image
 
 
 class Pyramid:
@@ -24,20 +24,15 @@ class Pyramid:
     """
 
     def __init__(self, images):
-        levels = [_levels(image) for image in images]
-        depth = max(map(len, levels))
-        # Of an image with fewer levels the last one stands for the rest.
-        table = [
-            [level[min(i, len(level) - 1)].shape[:2] for i in range(depth)] for level in levels
-        ]
-        self._sizes = tf.constant(table, tf.int32)  # (k, depth, 2)
-        lengths = [[level.shape[0] * level.shape[1] for level in level] for level in levels]
-        starts = np.cumsum([0, *sum(lengths, [])])[:-1].tolist()
-        starts = [[starts.pop(0) for _ in row] for row in lengths]
-        starts = [[row[min(i, len(row) - 1)] for i in range(depth)] for row in starts]
-        self._starts = tf.constant(starts, tf.int32)  # (k, depth)
-        pixels = np.concatenate([level.reshape(-1, 3) for row in levels for level in row])
-        # A pixel is one number, red lowest: gathered several times faster than three bytes.
+        side = max(min(image.shape[:2]) for image in images)
+        depth = 1 + max(0, round(2 * math.log2(side / SMALLEST)))
+        levels = [level for image in images for level in _levels(image, depth)]
+        shapes = np.array([level.shape[:2] for level in levels], np.int32)
+        starts = np.cumsum([0, *shapes.prod(1)])[:-1]
+        self._sizes = tf.constant(shapes.reshape(-1, depth, 2))
+        self._starts = tf.constant(starts.reshape(-1, depth), tf.int32)
+        pixels = np.concatenate([level.reshape(-1, 3) for level in levels])
+        # A pixel is one number, red lowest: gathered faster than three bytes.
         packed = np.pad(pixels, [(0, 0), (0, 1)]).view(np.int32)[:, 0]
         self._pixels = tf.constant(packed)  # captured by reference, never copied into a graph
 
@@ -73,10 +68,11 @@ class Pyramid:
         return tf.cast(tf.bitcast(packed, tf.uint8)[..., :3], tf.float32)
 
 
-def _levels(image):
+def _levels(image, depth):
     """(H, W, 3) uint8 -> list of it and its smaller copies."""
     levels, shape = [image], np.array(image.shape[:2])
-    while min(size := np.round(shape * 2 ** (-len(levels) / 2)).astype(int)) >= SMALLEST:
+    for i in range(1, depth):
+        size = np.maximum(np.round(shape * 2 ** (-i / 2)), 1)
         scale = tf.constant(size / shape, tf.float32)
         small = decode.resample(image[None], scale, tf.zeros([2]), tf.constant(size, tf.int32))[0]
         levels.append(np.uint8(np.round(small.numpy() * 255)))
