@@ -148,6 +148,7 @@ def _draw_source(path: pathlib.Path, pretext: Pretext, run: Run, source: Source)
     )
     with _failures_of(source):
         tiles = [pictures.to_uint8(tile) for tile in thumbnails.as_numpy_iterator()]
+    tiles = [pictures.enlarge(tile, THUMBNAIL) for tile in tiles]
     with writing(path):
         pictures.save_png(path, pictures.mosaic(tiles, columns=8))
 
