@@ -57,7 +57,8 @@ def pretrain(
     else:
         _check_source(source, run)
     run.look_at_probe(pretext.crop)
-    _draw_source(folder / "source.png", pretext, run, source)
+    preview = _preview(pretext, run, source)
+    _draw_source(folder / "source.png", preview, source, pretext.crop)
     store = checkpoints.Checkpoints(folder / "checkpoints")
     arrays = store.load(pretext, run.epochs * per_epoch)
     step = checkpoints.restore_state(pretext, arrays) if arrays else 0
@@ -72,9 +73,7 @@ def pretrain(
         callbacks.Guard(progress, run.warmup_epochs * per_epoch),
         callbacks.RestoreMetrics(progress, arrays),
         callbacks.Rows(progress, folder / "log.csv"),
-        callbacks.Pictures(
-            progress, folder, pretext.puzzles(_preview(pretext, run, source, PICTURED), PICTURED)
-        ),
+        callbacks.Pictures(progress, folder, pretext.puzzles(preview.take(PICTURED), PICTURED)),
         backup,
     ]
     with backup.watching_for_signals():
@@ -132,25 +131,23 @@ def _failures_of(source: Source) -> Iterator[None]:
         raise
 
 
-def _preview(pretext: Pretext, run: Run, source: Source, count: int) -> tf.data.Dataset:
+def _preview(pretext: Pretext, run: Run, source: Source) -> tf.data.Dataset:
     """A few images in an order that training does not use: for pictures."""
     options = {"crop": pretext.crop, "centered": pretext.centered}
-    return source.examples(seed=run.seed + 1, stop=count, **options)
+    return source.examples(seed=run.seed + 1, stop=SHEET, **options)
 
 
-def _draw_source(path: pathlib.Path, pretext: Pretext, run: Run, source: Source) -> None:
+def _draw_source(path: pathlib.Path, preview: tf.data.Dataset, source: Source, crop: int) -> None:
     """A sheet of images, small, where there is none yet."""
     if path.exists():
         return
-    size = [min(pretext.crop or THUMBNAIL, THUMBNAIL)] * 2
-    thumbnails = _preview(pretext, run, source, SHEET).map(
-        lambda example: tf.image.resize(example["image"], size, antialias=True)
-    )
+    size = [min(crop or THUMBNAIL, THUMBNAIL)] * 2
+    small = preview.map(lambda e: tf.image.resize(e["image"], size, antialias=True))
     with _failures_of(source):
-        tiles = [pictures.to_uint8(tile) for tile in thumbnails.as_numpy_iterator()]
-    tiles = [pictures.enlarge(tile, THUMBNAIL) for tile in tiles]
+        tiles = [pictures.to_uint8(tile) for tile in small.as_numpy_iterator()]
     with writing(path):
-        pictures.save_png(path, pictures.mosaic(tiles, columns=8))
+        sheet = pictures.mosaic([pictures.enlarge(tile, THUMBNAIL) for tile in tiles], columns=8)
+        pictures.save_png(path, sheet)
 
 
 def _check_source(source: Source, run: Run) -> None:
