@@ -110,10 +110,12 @@ def tfds_dir(tmp_path_factory):
 # === Every element is a pure function of (seed, epoch, index) ===
 
 
-@pytest.fixture(params=["photos", "npz", "folder", "tfds"])
+@pytest.fixture(params=["photos", "single", "npz", "folder", "tfds"])
 def source(request, tmp_path, arrays, tfds_dir):
     if request.param == "photos":
         return data.load("photos", resize=40)
+    if request.param == "single":
+        return data.load("single:,n=70", resize=40)
     if request.param == "npz":
         return data.load(arrays, resize=36)
     if request.param == "tfds":
@@ -741,7 +743,7 @@ def test_tfds_errors(tfds_dir, tmp_path):
 
 def test_wrong_specs(tmp_path):
     (tmp_path / "a.txt").write_text("x")
-    kinds = "expected photos, a folder of images, a name.npz file, or tfds:NAME"
+    kinds = "expected photos, single:FILE, a folder of images, a name.npz file, or tfds:NAME"
     cases = {
         ("imagenet", "train"): f"{kinds}.*'imagenet', not there",
         ("", "train"): kinds,

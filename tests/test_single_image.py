@@ -41,6 +41,7 @@ def test_rows_are_kept_and_told(tool, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(subprocess, "run", run)
     own = [f"--workdir={tmp_path}", "--counts=1,3,100", "--views=40", "--dataset=x.npz"]
+    own += ["--epochs=3", "--label_epochs=4", "--probe_images=7"]
     for _ in range(2):
         study.main(flags.FLAGS(["tool", *own, "--", "--batch_size=8"]))
     assert len(commands) == 2 * 4 + 5, "each once: two recipes, five classifiers"
@@ -51,6 +52,9 @@ def test_rows_are_kept_and_told(tool, tmp_path, monkeypatch, capsys):
         assert pathlib.Path(flag(command, "flagfile")).is_file()
         assert flag(command, "probe_dataset") == "x.npz"
         assert "--batch_size=8" in command
+        assert (flag(command, "epochs"), flag(command, "probe_images")) == ("3", "7")
+    assert [flag(c, "epochs") for c in commands[8:]] == ["4"] * 5
+    assert [flag(c, "probe_images") for c in commands[8:]] == ["7", "0", "0", "0", "0"]
     one = load(flag(commands[0], "dataset"))
     assert (one.size, len(one.paths)) == (40, 1)
     assert one.paths[0].resolve() == load("single:").paths[0].resolve()

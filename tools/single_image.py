@@ -1,7 +1,7 @@
 """What can be learned from a single image (arXiv:1904.13132)? Two tables of CIFAR-10, and a chart.
 
     python tools/single_image.py --dataset=cifar10.npz [--images=FOLDER] [--epochs=2]
-        [--workdir=runs/single_image] [-- --batch_size=64 ...]
+        [--label_epochs=10] [--workdir=runs/single_image] [-- --batch_size=64 ...]
 
 The first table, also as CSV and PNG: the linear probe of each stage after rotation and DeepCluster
 on views of 1 image, of 10, of 100, on all training images, of random init, and after training with
@@ -33,7 +33,9 @@ COUNTS = flags.DEFINE_list("counts", ["1", "10", "100"], "numbers of images that
 VIEWS = flags.DEFINE_integer("views", 25_000, "of one image, or of all of those together")
 RECIPES = flags.DEFINE_list("recipes", ["rotation", "deepcluster"], "that have a sheet for views")
 ENCODER = flags.DEFINE_string("encoder", "mini", "a new one by its name")
-EPOCHS = flags.DEFINE_integer("epochs", 2, "passes over the views, or over the labelled images")
+EPOCHS = flags.DEFINE_integer("epochs", 2, "passes over the views, or over all images")
+LABEL_EPOCHS = flags.DEFINE_integer("label_epochs", 10, "passes of a classifier over the labels")
+PROBE_IMAGES = flags.DEFINE_integer("probe_images", 5000, "labelled images for the probe")
 WORKDIR = flags.DEFINE_string("workdir", "runs/single_image", "folder of runs and results")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -72,6 +74,7 @@ def pretrained(recipe, name, dataset, more):
         sheet = f"--flagfile={ROOT}/recipes/{recipe}_single.flags"
         own = [f"--dataset={dataset}", f"--probe_dataset={DATASET.value}", f"--workdir={folder}"]
         own += [f"--encoder={ENCODER.value}", f"--epochs={EPOCHS.value}"]
+        own.append(f"--probe_images={PROBE_IMAGES.value}")
         command = [sys.executable, "-m", f"sslzoo.recipes.{recipe}", sheet, *more, *own]
         subprocess.run(command, check=True)
     return exported, json.loads((exported / "card.json").read_text())["scores"]
@@ -81,8 +84,9 @@ def supervised(name, *own):
     """Runs `supervised.py`, or finds it done: its card."""
     card = pathlib.Path(WORKDIR.value) / f"labels_{name}.json"
     if not card.exists():
-        shared = [f"--dataset={DATASET.value}", f"--epochs={EPOCHS.value}", f"--card={card}"]
-        command = [sys.executable, str(ROOT / "tools/supervised.py"), *shared, *own]
+        shared = [f"--dataset={DATASET.value}", f"--epochs={LABEL_EPOCHS.value}"]
+        tool = [str(ROOT / "tools/supervised.py"), *shared, f"--card={card}"]
+        command = [sys.executable, *tool, f"--probe_images={PROBE_IMAGES.value}", *own]
         subprocess.run(command, check=True)
     return json.loads(card.read_text())
 
