@@ -110,12 +110,14 @@ def tfds_dir(tmp_path_factory):
 # === Every element is a pure function of (seed, epoch, index) ===
 
 
-@pytest.fixture(params=["photos", "scenes", "npz", "folder", "tfds"])
+@pytest.fixture(params=["photos", "scenes", "single", "npz", "folder", "tfds"])
 def source(request, tmp_path, arrays, tfds_dir):
     if request.param == "photos":
         return data.load("photos", resize=40)
     if request.param == "scenes":
         return data.load("scenes", resize=40)
+    if request.param == "single":
+        return data.load("single:,n=70", resize=40)
     if request.param == "npz":
         return data.load(arrays, resize=36)
     if request.param == "tfds":
@@ -744,7 +746,7 @@ def test_tfds_errors(tfds_dir, tmp_path):
 
 def test_wrong_specs(tmp_path):
     (tmp_path / "a.txt").write_text("x")
-    kinds = "expected photos, scenes, a folder of images, a name.npz file, or tfds:NAME"
+    kinds = "expected photos, scenes, single:FILE, a folder of images, a name.npz file, or tfds:NA"
     cases = {
         ("imagenet", "train"): f"{kinds}.*'imagenet', not there",
         ("", "train"): kinds,

@@ -138,10 +138,11 @@ def test_a_run_leaves_what_the_readme_says(runs):
     run = root / "whole/run"
     assert {p.name for p in run.iterdir()} == {
         *("flags.txt", "log.csv", "tensorboard", "puzzles.png", "checkpoints", "exported"),
-        *("images.json", "lock"),
+        *("images.json", "lock", "source.png", "filters.png"),
     }
     assert list((run / "tensorboard").glob("events*"))
-    assert tf.io.decode_png((run / "puzzles.png").read_bytes()).shape[-1] == 3
+    for name in ("puzzles", "source", "filters"):
+        assert tf.io.decode_png((run / f"{name}.png").read_bytes()).shape[-1] == 3
     assert len(list((run / "checkpoints").iterdir())) <= 2
     assert (run / "exported/jigsaw/1/saved_model.pb").is_file()
 

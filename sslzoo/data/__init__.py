@@ -8,7 +8,7 @@ from sslzoo.errors import UserError
 
 __all__ = ["Paired", "Source", "load"]
 
-SPECS = "photos, scenes, a folder of images, a name.npz file, or tfds:NAME"
+SPECS = "photos, scenes, single:FILE, a folder of images, a name.npz file, or tfds:NAME"
 
 
 def load(
@@ -23,7 +23,8 @@ def load(
     """Opens a source and checks it, before any long work.
 
     Args:
-        spec: `photos` or `scenes[:N[:SEED]]` (built in), a folder, `name.npz`, or
+        spec: `photos` or `scenes[:N[:SEED]]` (built in), `single:FILE` (views of one image), a
+            folder, `name.npz`, or
             `tfds:NAME[/CONFIG]`.
         split: "train" or "test".
         data_dir: where tensorflow-datasets keeps its prepared datasets.
@@ -49,6 +50,10 @@ def load(
         from sslzoo.data.photos import Photos
 
         return Photos(split, resize, labels)
+    if spec.startswith("single:"):
+        from sslzoo.data.single import Single
+
+        return Single(spec, split, resize, labels)
     if spec.startswith("tfds:"):
         from sslzoo.data.tfds import Records
 

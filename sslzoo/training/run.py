@@ -14,8 +14,9 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo import data, encoders, export, precision, probes, ranges, zoo
-from sslzoo.errors import UserError, writable_folder
+from sslzoo.errors import UserError, writable_folder, writing
 from sslzoo.export import formats
+from sslzoo.pictures import filters, save_png
 from sslzoo.precision import Precision
 from sslzoo.pretext import Pretext
 from sslzoo.ranges import Area, Count, Epochs, OptionalCount, Pad, Positive, Seed, Weight
@@ -36,7 +37,8 @@ class Run(Optimizers, Probing):
     """One run of a recipe.
 
     Args:
-        dataset: the images: photos or scenes (built in), a folder, a .npz file, or tfds:NAME.
+        dataset: the images: photos or scenes (built in), single:FILE (views of one image, see
+            sslzoo/data/single.py), a folder, a .npz file, or tfds:NAME.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         resize: shorter side of the images after resizing, in pixels; 0 leaves them as they are.
         encoder: a new one by its name, small, mini, alexnet, nin, resnet18, ..., or any of
@@ -228,12 +230,19 @@ class Run(Optimizers, Probing):
     ) -> probes.Scores | None:
         """Probes the encoder beside a random one and exports it; returns the scores or None.
 
+        Leaves `filters.png` in the folder of the run: the kernels of the first convolution.
+
         Args:
             pretext: the trained pretext.
             encoder: which to probe and export; default: the pretext's.
             image_model: a model of images to images, exported beside it under its own name.
         """
         encoder = encoder or pretext.encoder
+        drawn = filters.draw(encoder, probes.random_twin(encoder, self.seed))
+        if drawn is not None:
+            path = f"{self.workdir}/filters.png"
+            with writing(path):
+                save_png(path, drawn)
         scores = self.probe(encoder, pretext.crop)
         path = f"{self.workdir}/exported/{self.recipe}"
         size = pretext.crop or self.resize or 96
