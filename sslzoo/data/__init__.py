@@ -24,8 +24,7 @@ def load(
 
     Args:
         spec: `photos` or `scenes[:N[:SEED]]` (built in), `single:FILE` (views of one image), a
-            folder, `name.npz`, or
-            `tfds:NAME[/CONFIG]`.
+            folder, `name.npz`, or `tfds:NAME[/CONFIG]`.
         split: "train" or "test".
         data_dir: where tensorflow-datasets keeps its prepared datasets.
         resize: wanted length of the shorter side in pixels; 0 leaves images as they are.
