@@ -29,6 +29,7 @@ BUILT_IN = "motorcycle_left.png"  # the busiest scene of the wheel: tools, metal
 SIDE = 64  # of a view, where --resize says nothing
 LEAST = 3.0  # pixels of the shorter side of the smallest box: less is one colour
 MOST = 2**27  # pixels of all images: 1 GB
+CHUNK_PIXELS = 2**16  # of the views made at once: more of them leave the cache
 HUE = 0.25  # of `color`: the released code jitters 0.4, 0.4, 0.4 and the hue 0.1
 
 
@@ -171,7 +172,7 @@ class Single(Source):
 
     def chunk_of(self, crop):
         """So they are made a chunk at a time, whole ones too."""
-        return super().chunk_of(crop or self.side)
+        return max(1, min(CHUNK_PIXELS // (crop or self.side) ** 2, self.chunk))
 
     def name(self, index):
         """Its image."""
