@@ -74,10 +74,10 @@ def test_filters_are_colours_about_grey_each_by_its_own_scale():
 
 def test_filters_of_two_channels_are_greys_side_by_side():
     kernel = np.zeros((2, 2, 2, 1), np.float32)
-    kernel[0, 0, 0, 0], kernel[1, 1, 1, 0] = 1.0, -1.0
+    kernel[0, 1, 0, 0], kernel[1, 1, 1, 0] = 1.0, -1.0
     first, second = drawn(kernel)
-    assert first[[0, -1], [0, -1]].tolist() == [[255] * 3, [128] * 3]
-    assert second[[0, -1], [0, -1]].tolist() == [[128] * 3, [0] * 3]
+    assert first[[0, -1], [-1, -1]].tolist() == [[255] * 3, [128] * 3]
+    assert second[[0, -1], [-1, -1]].tolist() == [[128] * 3, [0] * 3]
 
 
 @pytest.mark.parametrize("name", ["small", "small_sobel", "alexnet", "resnet18"])

@@ -268,6 +268,8 @@ def test_wrong_options(wide, options, message):
 def test_wrong_files(wide, tmp_path):
     with pytest.raises(UserError, match=r"expected an image.*Received: .*none.jpg, No such file"):
         data.load(f"single:{wide},{tmp_path}/none.jpg")
+    with pytest.raises(UserError, match="expected an image, or a folder"):
+        data.load("single:a\0.jpg")
     (tmp_path / "text.jpg").write_text("a shopping list")
     with pytest.raises(UserError, match=r"expected an image: JPEG.*bytes that are none"):
         data.load(f"single:{tmp_path}/text.jpg")

@@ -6,60 +6,30 @@
 --dataset=single:images,beta=0.01                all images in a folder
 """
 
-import dataclasses
 import math
-import pathlib
-import typing
 import zlib
-from typing import Annotated
 
 import numpy as np
 import tensorflow as tf
 
-from sslzoo.data import decode, photos
-from sslzoo.data.folder import list_images
+from sslzoo.data import decode, single_spec
 from sslzoo.data.order import fold, uniform
 from sslzoo.data.pyramid import Pyramid
 from sslzoo.data.source import Source
 from sslzoo.errors import UserError
 from sslzoo.images import color
-from sslzoo.ranges import Area, Count, Range, Seed, Share, range_of
 
-BUILT_IN = "motorcycle_left.png"  # the busiest scene of the wheel: tools, metal, cloth, shadows
 SIDE = 64  # of a view, where --resize says nothing
 LEAST = 3.0  # pixels of the shorter side of the smallest box: less is one colour
 MOST = 2**27  # pixels of all images: 1 GB
+CHUNK_PIXELS = 2**16  # of the views made at once: more of them leave the cache
 HUE = 0.25  # of `color`: the released code jitters 0.4, 0.4, 0.4 and the hue 0.1
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What may follow the files, as `name=value`.
-
-    Args:
-        n: training views; a tenth as many are for tests. The paper has a million.
-        beta: least area of a box, as a share of the image; 0.001 is the paper's, 0.002 its
-            released code's, 0.0001 a survey's.
-        gamma: least ratio of a box's height to its width; the highest is 1 / gamma.
-        rotate: the largest angle, in degrees, to both sides.
-        color: strength of the change of colours, of half of the views.
-        flip: share of the views that are mirrored.
-        seed: of all of that.
-    """
-
-    n: Count = 25_000
-    beta: Area = 0.001
-    gamma: Area = 0.75
-    rotate: Annotated[float, Range(0, 45)] = 35.0
-    color: Share = 0.4
-    flip: Share = 0.5
-    seed: Seed = 0
 
 
 class Single(Source):
     """View `i` is a box of image `i % k`, turned, mirrored and recoloured by a hash of `i`.
 
-    `single:FILE[,FILE...][,NAME=VALUE...]`; a folder stands for all images in it, see `Options`
+    `single:FILE[,FILE...][,NAME=VALUE...]`; a folder stands for all images in it, see `single_spec`
     for the names. The hash is of (seed, split, i, the file's bytes), so views keep their indices,
     and a run that is resumed notices another image. Labels: the file, if there are several.
 
@@ -78,7 +48,7 @@ class Single(Source):
 
     def __init__(self, spec, split, resize, labels):
         super().__init__(spec, split, resize)
-        self.paths, self.options = _parse(spec)
+        self.paths, self.options = single_spec.parse(spec)
         self.side = resize or SIDE
         images, sums = zip(*(_load(path) for path in self.paths), strict=True)
         if (pixels := sum(image.shape[0] * image.shape[1] for image in images)) > MOST:
@@ -171,7 +141,7 @@ class Single(Source):
 
     def chunk_of(self, crop):
         """So they are made a chunk at a time, whole ones too."""
-        return super().chunk_of(crop or self.side)
+        return max(1, min(CHUNK_PIXELS // (crop or self.side) ** 2, self.chunk))
 
     def name(self, index):
         """Its image."""
@@ -182,49 +152,14 @@ class Single(Source):
         return self.side, f"views of {self.side} x {self.side}"
 
 
-def _parse(spec):
-    """(paths of images, `Options`)."""
-    kinds = typing.get_type_hints(Options, include_extras=True)
-    paths, options = [], {}
-    for item in spec.removeprefix("single:").split(","):
-        path = pathlib.Path(item).expanduser()
-        name, equals, text = item.partition("=")
-        if equals and not path.exists():  # a file may be called so
-            if name not in kinds:
-                raise UserError(
-                    f"{spec}: expected images, a folder of them, or {'=, '.join(kinds)}=. "
-                    f"Received: {item!r}"
-                )
-            options[name] = _number(spec, name, text, kinds[name])
-        elif item and path.is_dir():
-            if not (found := list_images(path)):
-                raise UserError(f"{spec}: expected images in the folder {path}. Received: none")
-            paths += [path / name for name in found]
-        elif item:
-            paths.append(path)
-    return paths or [photos.wheel() / BUILT_IN], Options(**options)
-
-
-def _number(spec, name, text, kind):
-    """A value, in its range."""
-    number, allowed = kind.__origin__, range_of(kind)
-    try:
-        value = number(text)
-        if value in allowed:
-            return value
-    except ValueError:
-        pass
-    what = "a whole number" if number is int else "a number"
-    raise UserError(f"{spec}: {name}: expected {what}, {allowed}. Received: {text!r}")
-
-
 def _load(path):
     """((H, W, 3) uint8, a checksum of the file)."""
     try:
         data = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name with a zero byte
+        reason = getattr(error, "strerror", error)
         raise UserError(
-            f"--dataset: expected an image, or a folder of them. Received: {path}, {error.strerror}"
+            f"--dataset: expected an image, or a folder of them. Received: {path}, {reason}"
         ) from None
     try:
         image = decode.decode(tf.constant(data), tf.constant([0.5, 0.5]), 0, 0)
