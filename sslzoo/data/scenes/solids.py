@@ -16,7 +16,7 @@ from sslzoo.data.scenes.vectors import along, dot, inverse_root
 KINDS = ("sphere", "box", "cylinder", "cone", "torus", "superquadric")
 INF = np.float32(np.inf)
 TINY = 1e-7
-STEPS = {"torus": 40, "superquadric": 9}
+STEPS = {"torus": 64, "superquadric": 9}
 ROUND = 0.08  # of the octahedron's edges
 
 
@@ -86,7 +86,7 @@ def _cone(o, d, extra):
 
 
 def _torus(o, d, extra):
-    """Sphere tracing: the distance to a torus is known. Lines that graze it may miss it."""
+    """Sphere tracing: the distance to a torus is known. A line that grazes it comes near slowly."""
     square = dot(d, d)
     pace = inverse_root(square)
     inside = (1 - dot(o, o)) / square
@@ -98,7 +98,7 @@ def _torus(o, d, extra):
         return tf.sqrt(ring * ring + z * z) - extra
 
     t = _repeat(STEPS["torus"], lambda t: t + pace * tube(t), -leave)
-    return tf.where((inside > 0) & (t < leave) & (tf.abs(tube(t)) < 2e-3), t, INF)
+    return tf.where((inside > 0) & (t < leave) & (tf.abs(tube(t)) < 1e-2), t, INF)
 
 
 def _superquadric(o, d, extra):
