@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sslzoo import export
+from sslzoo import export, probes
 from sslzoo.commands.probe import Probe
 from sslzoo.errors import UserError
 from sslzoo.probes import cache, features, results
+from sslzoo.probes.classifier import untrained
 
 SIDE = 12
 
@@ -33,6 +34,13 @@ def encoder():
     model = keras.Model(inputs, x)
     model.layers[1].set_weights([np.eye(3, 4)[None, None], np.zeros(4)])
     model.layers[2].set_weights([np.zeros_like(w) for w in model.layers[2].get_weights()])
+    return model
+
+
+def blind():
+    """The same architecture, which shows nothing."""
+    model = encoder()
+    model.set_weights([np.zeros_like(w) for w in model.get_weights()])
     return model
 
 
@@ -126,13 +134,85 @@ def test_a_backbone_by_its_name_and_a_keras_file(place, tmp_path):
         probe(place, tmp_path, encoder=str(tmp_path / "bare.keras")).run()
 
 
+def trained(monkeypatch, learned):
+    """What is trained on and how, without training."""
+    seen = []
+
+    def finetune(head, source, **settings):
+        seen.append((head, settings))
+
+    def scratch(encoder, source, classes, side, seed, **settings):
+        seen.append(("scratch", settings))
+        return untrained(learned, classes, side)
+
+    monkeypatch.setattr(probes, "finetune", finetune)
+    monkeypatch.setattr(probes, "scratch", scratch)
+    return seen
+
+
+def test_controls_stand_beside_the_score_and_tell_what_was_gained(place, tmp_path, monkeypatch):
+    seen, answers = trained(monkeypatch, encoder()), iter([0.7, 0.9])
+    monkeypatch.setattr(Probe, "_tested", lambda *a: next(answers))
+    monkeypatch.setattr(probes, "random_twin", lambda *a: blind())
+    (row,) = probe(place, tmp_path, controls=True, draws=1, epochs=32).run()
+    assert (row["scratch_accuracy"], row["supervised_accuracy"]) == (0.7, 0.9)
+    assert row["random_accuracy"] == row["majority"]
+    way = 0.9 - row["random_accuracy"]
+    assert row["gained"] == pytest.approx((row["accuracy"] - row["random_accuracy"]) / way)
+    few, every = (settings for _, settings in seen)
+    assert len({*few["table"]}) == 60
+    assert every["table"] is None
+    assert few["steps"] == every["steps"] == 32 * 140 // 64
+    assert few["learning_rate"] == 0.1
+
+
+def test_scratch_sees_the_images_that_the_plane_saw(place, tmp_path):
+    asked = probe(place, tmp_path)
+    draw = asked.label_draws(str(place / "a.npz"))[1]
+    indices = [int(e["index"]) for e in draw.examples()]
+    assert [*asked.drawn(draw)] == indices
+
+
+def test_low_shot_has_a_row_for_each_number_of_labels(place, tmp_path, monkeypatch):
+    seen = trained(monkeypatch, encoder())
+    flags = {"kind": "low_shot", "shots": (2, 8), "draws": 0, "controls": True}
+    rows = probe(place, tmp_path, **flags).run()
+    assert [(r["shots"], r["labels"], r["draws"]) for r in rows] == [(2, 6, 5), (8, 24, 5)]
+    assert all(r["std"] is not None and 0 <= r["random_accuracy"] <= 1 for r in rows)
+    assert [len({*settings["table"]}) for _, settings in seen] == [6, 24]
+
+
+def test_finetune_has_a_row_for_each_share_and_leaves_the_encoder_alone(
+    place, tmp_path, monkeypatch
+):
+    seen = trained(monkeypatch, encoder())
+    run = probe(place, tmp_path, kind="finetune", shares=(0.2, 1.0), draws=0, frozen_below="stage2")
+    rows = run.run()
+    assert [(r["labels"], r["std"], r["scratch_std"]) for r in rows] == [
+        (28, None, None),
+        (140, None, None),
+    ]
+    heads = [(head, settings) for head, settings in seen if head != "scratch"]
+    assert [len(settings["table"]) for _, settings in heads] == [28, 140]
+    for (head, settings), (_, other) in zip(heads, seen[1::2], strict=True):
+        assert settings["frozen_below"] == "stage2"
+        assert settings["learning_rate"] == 0.01
+        np.testing.assert_array_equal(settings["table"], other["table"])
+        assert head.encoder is not run.model
+        assert head.stage == "stage2"
+    few = probe(place, tmp_path, kind="finetune", shares=(0.01,))
+    with pytest.raises(UserError, match=r"--shares: 0\.01 of .*two training images of each"):
+        few.run()
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        ({"frozen_below": "stage7"}, "--frozen_below: expected one of stage1, stage2. .*stage7"),
         ({"encoder": ""}, "--encoder: expected a name.*Received: ''"),
         ({"encoder": "wolf"}, "--encoder: expected a name in the zoo.*Received: 'wolf'"),
         ({"dataset": "photos,/not/there"}, "--dataset: .*/not/there"),
-        ({"draws": 0}, "--draws: expected 1 to .*Received: 0"),
+        ({"draws": -1}, "--draws: expected 0 to .*Received: -1"),
         ({"workdir": "/dev/null"}, "--workdir: expected a folder.*Received: /dev/null"),
     ],
 )

@@ -1,34 +1,27 @@
 """what any encoder is worth on labelled images, beside random init and blind guess
 
-sslzoo probe --encoder=rotation --dataset=FOLDER
-sslzoo probe --encoder=MobileNetV2:imagenet --dataset=a.npz,FOLDER --image_size=64
+sslzoo probe --encoder=rotation --dataset=FOLDER                  # a plane on each stage
+sslzoo probe --encoder=rotation --dataset=FOLDER --controls       # beside training from scratch
+sslzoo probe --encoder=rotation --dataset=a.npz,FOLDER --kind=low_shot
+sslzoo probe --encoder=MobileNetV2:imagenet --dataset=FOLDER --image_size=64 --kind=finetune
 """
 
 import dataclasses
-import functools
-import hashlib
-import json
 import pathlib
-import shutil
 import sys
-import tempfile
 from typing import Any, Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
-from sslzoo import data, encoders, export, precision, probes, ranges, zoo
+from sslzoo import encoders, probes, ranges, zoo
 from sslzoo.errors import UserError, writable_folder
-from sslzoo.probes import results, saved
-from sslzoo.probes.cache import Cached, Images
-from sslzoo.probes.features import Embedder
-from sslzoo.ranges import Count, Pad, Seed
-from sslzoo.training import workdir as folders
+from sslzoo.probes import results
+from sslzoo.probes.finetuning import STEP
+from sslzoo.ranges import Area, Count, OptionalCount, Pad, Positive, Seed
+from sslzoo.training.judged import Judged
 
-CACHE = "~/.cache/sslzoo"
-DRAW = 1_000_003  # between the seeds of draws
 COLUMNS = {
     "dataset": "dataset",
     "stage": "stage",
@@ -36,11 +29,14 @@ COLUMNS = {
     "accuracy": "accuracy",
     "random_accuracy": "random init",
     "majority": "blind guess",
+    "scratch_accuracy": "from scratch",
+    "supervised_accuracy": "all labels",
+    "gained": "gained",
 }
 
 
 @dataclasses.dataclass
-class Probe:
+class Probe(Judged):
     """Judges an encoder.
 
     Args:
@@ -49,12 +45,24 @@ class Probe:
             named, or random ones.
         dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME, or photos; more
             than one with commas between them.
-        kind: what is asked. linear: how much of the labels a plane reads off each stage.
+        kind: what is asked. linear: how much of the labels a plane reads off each stage; low_shot:
+            the same of few labels a class; finetune: what training through the encoder makes of it.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         image_size: side of the square that images are brought to, in pixels; 0 takes the one in
             the encoder's card.
-        train_images: labelled training images of a draw, at most.
-        draws: how often they are drawn anew; scores are mean ± standard deviation.
+        train_images: labelled training images of a draw, at most; of low_shot those that all draws
+            are from.
+        draws: how often labels are drawn anew, of finetune how often it is repeated; scores are
+            mean ± standard deviation. 0 takes 5 for low_shot, 1 for finetune, else 3.
+        shots: labels a class, of low_shot.
+        shares: of the training labels, of finetune.
+        frozen_below: a stage; the ones before it are not changed by finetune.
+        controls: train from scratch too, on the same labels, and of linear on all labels: minutes.
+            `gained` is the share of the way from random init to all labels.
+        epochs: of finetune and the controls, over all training images; fewer images are seen more
+            often in as many steps.
+        learning_rate: the highest one of finetune.
+        scratch_rate: the highest one from scratch.
         cache: folder in which features are kept, by hash of weights and images, so that a second
             probe is quick; empty keeps none.
         seed: of the random encoder, the draws and the splits of labels.
@@ -63,79 +71,34 @@ class Probe:
 
     encoder: str = ""
     dataset: str = "photos"
-    kind: Literal["linear"] = "linear"
+    kind: Literal["linear", "low_shot", "finetune"] = "linear"
     data_dir: str = ""
     image_size: Pad = 0
     train_images: Count = 5000
-    draws: Count = 3
-    cache: str = CACHE
+    draws: OptionalCount = 0
+    shots: tuple[Count, ...] = (1, 2, 4, 8, 16, 50, 100)
+    shares: tuple[Area, ...] = (0.01, 0.1, 1.0)
+    frozen_below: str = ""
+    controls: bool = False
+    epochs: Count = 10
+    learning_rate: Positive = 0.01
+    scratch_rate: Positive = 0.1
+    cache: str = "~/.cache/sslzoo"
     seed: Seed = 0
     workdir: str = "runs/probe"
 
     def run(self) -> list[dict[str, Any]]:
         """Does it all; returns the rows of `probe.json`."""
         self._check()
+        self.draws = self.draws or {"low_shot": 5, "finetune": 1}.get(self.kind, 3)
         keras.utils.set_random_seed(self.seed)
         rows = [row for spec in self.sources for row in getattr(self, f"_{self.kind}")(spec)]
         about = {"encoder": self.encoder, "kind": self.kind, "beside": self.twin_name}
         flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
         results.write(self.workdir, rows, {**about, "flags": flags})
-        sys.stdout.write(f"\n{self.encoder}\n{results.table(rows, COLUMNS)}\n{self.twin_name}\n")
+        shown = {name: title for name, title in COLUMNS.items() if any(name in r for r in rows)}
+        sys.stdout.write(f"\n{self.encoder}\n{results.table(rows, shown)}\n{self.twin_name}\n")
         return rows
-
-    # === What it is given ===
-
-    @functools.cached_property
-    def model(self) -> keras.Model | None:
-        """The encoder, or None where it is a SavedModel that Keras does not know."""
-        if encoders.known(self.encoder):
-            return encoders.get(self.encoder)
-        if self._foreign:
-            return None
-        try:
-            model, self.card = zoo.open_encoder(self.encoder)
-        except UserError as error:
-            raise UserError(f"--encoder: expected {error}") from None
-        return precision.in_policy(model, "float32")
-
-    @property
-    def _foreign(self) -> bool:
-        folder = pathlib.Path(self.encoder).expanduser()
-        return (folder / "saved_model.pb").is_file() and not (folder / "card.json").is_file()
-
-    @functools.cached_property
-    def twin(self) -> keras.Model:
-        """The encoder at random init; of a SavedModel that has no twin, `small` at random init."""
-        return probes.random_twin(self.model or encoders.get("small"), self.seed)
-
-    @property
-    def twin_name(self) -> str:
-        """What stands beside it."""
-        if self.model:
-            return "random init: the same network, untrained"
-        return "random init: `small`, untrained, its best stage; a SavedModel has no twin"
-
-    @functools.cached_property
-    def embedders(self) -> list[Cached]:
-        """Of the encoder, and of its twin."""
-        shape = (self.size, self.size, 3)
-        own = Embedder(self.model, shape) if self.model else _opened(self.encoder, shape)
-        found = [own, Embedder(self.twin, shape)]
-        folder = pathlib.Path(self.cache).expanduser() if self.cache else None
-        return [Cached(embed, folder) for embed in found]
-
-    @functools.cached_property
-    def size(self) -> int:
-        """Side of the square images in pixels."""
-        _ = self.model
-        return self.image_size or getattr(self, "card", {}).get("image_size") or 0
-
-    @functools.cached_property
-    def sources(self) -> dict[str, dict[str, data.Source]]:
-        """{spec: {"train", "test"}}: labelled sources."""
-        load = functools.partial(data.load, data_dir=self.data_dir, resize=self.size, labels=True)
-        specs = [spec.strip() for spec in self.dataset.split(",")]
-        return {spec: {split: load(spec, split) for split in ("train", "test")} for spec in specs}
 
     def _check(self) -> None:
         """Looks at everything that can be wrong, before the long work."""
@@ -158,74 +121,104 @@ class Probe:
                 "--image_size: expected a side in pixels, since the encoder has no card. "
                 f"Received: {self.size}"
             )
+        names = encoders.stages(self.model) if self.model else []
+        if self.frozen_below and self.frozen_below not in names:
+            expected = f"--frozen_below: expected one of {', '.join(names)}"
+            raise UserError(f"{expected}. Received: {self.frozen_below}")
+        if self.kind == "finetune" and not self.model:
+            raise UserError(
+                "--kind: expected linear or low_shot for a SavedModel. Received: finetune"
+            )
         _ = self.sources
         writable_folder(pathlib.Path(self.workdir))
-
-    # === What is read ===
-
-    def _images(self, spec: str, split: str, seed: int | None = None) -> Images:
-        """All of a split, in its order; or by a seed as many as are wanted."""
-        source = self.sources[spec][split]
-        stop = source.size if seed is None else min(self.train_images, source.size)
-        return Images(source, _digest(source), self.size, stop, seed)
-
-    def _draws(self, spec: str) -> list[Images]:
-        """One where all labels are wanted."""
-        source = self.sources[spec]["train"]
-        draws = self.draws if self.train_images < source.size else 1
-        seeds = [(self.seed + DRAW * i) % 2**32 for i in range(draws)]
-        return [self._images(spec, "train", seed) for seed in seeds]
 
     # === The kinds ===
 
     def _linear(self, spec: str) -> list[dict[str, Any]]:
         """One row, of the best stage; the others in it."""
-        draws, test = self._draws(spec), self._images(spec, "test")
+        draws, test = self.label_draws(spec), self.images(spec, "test")
         scores = probes.beside(self.embedders, draws, test, self.seed)
         sys.stdout.write(f"\n{spec}\n{scores}\n")
-        kept = ("stage", "accuracy", "std")
-        best = {key: scores.best[key] for key in kept}
         # Of the twin its own best stage, not the one that the encoder does best in.
         other = max(scores.rows, key=lambda row: row["random_accuracy"])
-        best |= {key: other[key] for key in ("random_accuracy", "random_std")}
-        size = {"labels": scores.train_labels, "test_labels": scores.test_labels}
-        size |= {"draws": scores.draws}
-        row = {"dataset": spec, **best, **size, "majority": scores.chance}
+        row: dict[str, Any] = {"dataset": spec, "labels": scores.train_labels}
+        row |= {"test_labels": scores.test_labels, "draws": scores.draws}
+        row |= {key: scores.best[key] for key in ("stage", "accuracy", "std")}
+        row |= {key: other[key] for key in ("random_accuracy", "random_std")}
+        row |= {"majority": scores.chance}
+        if self.controls:
+            row["scratch_accuracy"] = self._scratch(spec, self.drawn(draws[0]))
+            row["supervised_accuracy"] = self._scratch(spec)
+            way = row["supervised_accuracy"] - row["random_accuracy"]
+            row["gained"] = (row["accuracy"] - row["random_accuracy"]) / way if way > 0 else None
         return [{**row, "stages": scores.rows}]
+
+    def _low_shot(self, spec: str) -> list[dict[str, Any]]:
+        """A row for each number of labels a class."""
+        pool = self.label_draws(spec)[0]
+        test = self.images(spec, "test")
+        rows = probes.low_shot(self.embedders, pool, test, self.shots, self.draws, self.seed)
+        indices, source = self.drawn(pool), self.sources[spec]["train"]
+        for row in rows if self.controls else []:
+            some = probes.drawn(np.asarray(source.labels)[indices], row["shots"], (self.seed, 0))
+            row["scratch_accuracy"] = self._scratch(spec, indices[some])
+        return [{"dataset": spec, "draws": self.draws, **row} for row in rows]
+
+    def _finetune(self, spec: str) -> list[dict[str, Any]]:
+        """A row for each share of the labels."""
+        rows: list[dict[str, Any]] = []
+        size = self.sources[spec]["train"].size
+        for share in self.shares:
+            stop = max(1, round(share * size))
+            found = []
+            for i in range(self.draws):
+                draw = self.images(spec, "train", self.seed + i)
+                table = self.drawn(dataclasses.replace(draw, stop=stop))
+                try:
+                    found.append((self._finetuned(spec, table), self._scratch(spec, table)))
+                except UserError as error:
+                    raise UserError(f"--shares: {share:g} of {spec}: {error}") from None
+            row: dict[str, Any] = {"dataset": spec, "labels": stop, "draws": self.draws}
+            for name, accuracies in zip(("", "scratch_"), zip(*found, strict=True), strict=True):
+                row[f"{name}accuracy"] = float(np.mean(accuracies))
+                row[f"{name}std"] = float(np.std(accuracies, ddof=1)) if len(found) > 1 else None
+            rows.append(row)
+        return rows
+
+    def _finetuned(self, spec: str, table: np.ndarray) -> float:
+        """Accuracy on the test images of a copy of the encoder, trained on those of `table`."""
+        source = self.sources[spec]["train"]
+        model: Any = self.model
+        encoder = keras.models.clone_model(model)
+        encoder.set_weights(model.get_weights())
+        some = source.examples(crop=self.size, table=table, shuffle=False)
+        last = encoders.stages(encoder)[-1]
+        head = probes.fit_head(encoder, some, source.class_names or [], stage=last, seed=self.seed)
+        settings: dict[str, Any] = {"frozen_below": self.frozen_below, "seed": self.seed}
+        settings |= self._schedule(spec)
+        probes.finetune(head, source, table=table, learning_rate=self.learning_rate, **settings)
+        return self._tested(head, spec)
+
+    def _scratch(self, spec: str, table: np.ndarray | None = None) -> float:
+        """Accuracy of the same architecture trained from random init on `table`, or all images."""
+        source = self.sources[spec]["train"]
+        logging.info("from scratch on %d labels", source.size if table is None else len(table))
+        settings: dict[str, Any] = {"table": table, "learning_rate": self.scratch_rate}
+        settings |= self._schedule(spec)
+        classes = len(source.class_names or [])
+        head = probes.scratch(self.twin, source, classes, self.size, self.seed, **settings)
+        return self._tested(head, spec)
+
+    def _schedule(self, spec: str) -> dict[str, int]:
+        """As many steps for few labels as for all."""
+        steps = max(1, self.epochs * self.sources[spec]["train"].size // STEP)
+        return {"epochs": self.epochs, "steps": steps}
+
+    def _tested(self, head: probes.Head, spec: str) -> float:
+        test = self.images(spec, "test")
+        return float(np.mean(np.equal(*head.predict(test.examples()))))
 
 
 def main(probe: Probe = Probe()) -> list[dict[str, Any]]:  # noqa: B008 - never changed, `cli.parse` copies it
     """Judges an encoder."""
     return probe.run()
-
-
-def _digest(source: data.Source) -> str:
-    """Of its labels and of the bytes of some images."""
-    seen = json.dumps(folders.fingerprint(source)).encode()
-    labels = np.asarray(source.labels).tobytes()
-    return hashlib.sha256(seen + labels).hexdigest()
-
-
-def _opened(spec: str, shape: tuple[int, int, int]) -> saved.SavedEmbedder:
-    """A SavedModel, held to the operations that exports have."""
-    folder = pathlib.Path(spec).expanduser()
-    digest = saved.digest(folder)
-    with tempfile.TemporaryDirectory(prefix="sslzoo-") as private:
-        copy = pathlib.Path(private, "model")
-        shutil.copytree(folder, copy)
-        export.keep_allowed(copy, spec)
-        model = tf.saved_model.load(str(copy))
-    if "features" not in model.signatures:
-        raise UserError(
-            f"--encoder: expected a signature `features`. Received: {spec} with "
-            f"{', '.join(model.signatures) or 'none'}"
-        )
-    logging.info("%s: a SavedModel, with operations that exports have", spec)
-    signature = model.signatures["features"]
-    (name,) = signature.structured_input_signature[1]
-
-    def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return signature(**{name: images})
-
-    answer.model = model  # type: ignore[attr-defined]  # TensorFlow frees the weights with it
-    return saved.SavedEmbedder(answer, digest, shape)
