@@ -10,6 +10,7 @@ import pathlib
 from sslzoo import report
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.ranges import Count
+from sslzoo.report import reading
 
 
 def main(*runs: str, root: str = "", output: str = "", images: Count = 1000) -> None:
@@ -29,15 +30,15 @@ def main(*runs: str, root: str = "", output: str = "", images: Count = 1000) -> 
         )
     report.check()
     if root:
-        from sslzoo.report import index  # without TensorFlow
+        from sslzoo.report import index  # imported here: Bokeh may be missing, TensorFlow is slow
 
         index.write(pathlib.Path(root), _file(output, pathlib.Path(root, "index.html")))
         return
-    from sslzoo.report import page, reading
-
     found = reading.runs(runs)
-    folder = found[0].path if len(found) == 1 else pathlib.Path()
-    page.write(found, _file(output, folder / "report.html"), images)
+    file = _file(output, (found[0].path if len(found) == 1 else pathlib.Path()) / "report.html")
+    from sslzoo.report import page
+
+    page.write(found, file, images)
 
 
 def _file(output: str, usual: pathlib.Path) -> pathlib.Path:

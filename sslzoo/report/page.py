@@ -13,7 +13,8 @@ from sslzoo.report import embedding, facts, plots, reading, rendering
 from sslzoo.report.reading import Run
 
 THUMBNAIL, NEIGHBOR = 48, 96  # pixels
-COMPARED = ("loss", "accuracy", "knn")  # columns of log.csv
+CLOCKS = ("learning_rate", "seconds", "data_wait")  # columns of log.csv
+COMPARED = ("loss", "accuracy", "knn")
 
 
 def write(runs: Sequence[Run], file: pathlib.Path, most: int) -> None:
@@ -42,11 +43,10 @@ def write(runs: Sequence[Run], file: pathlib.Path, most: int) -> None:
 
 def _part(run: Run, key: str, color: str, figures: dict[str, Any]) -> dict[str, Any]:
     """What the page says of a run, its plots put into `figures`."""
-    curves = []
-    for column, values in run.log.items():
-        if column not in ("epoch", "step") and not np.isnan(values).all():
-            curves.append(f"{key}-{column}")
-            figures[curves[-1]] = plots.curves(column, {run.name: values}, [color])
+    drawn = [name for name, values in run.log.items() if not np.isnan(values).all()]
+    drawn = [name for name in drawn if name not in ("epoch", "step")]
+    for name in drawn:
+        figures[f"{key}-{name}"] = plots.curves(name, {run.name: run.log[name]}, [color])
     if run.scores:
         figures[f"{key}-stages"] = plots.stages({run.name: run.scores}, [color])
     puzzles, filters = (
@@ -61,7 +61,8 @@ def _part(run: Run, key: str, color: str, figures: dict[str, Any]) -> dict[str, 
         "epochs": _epochs(run),
         "best": reading.best(run.scores),
         "random": reading.best(run.scores, "random_accuracy"),
-        "curves": curves,
+        "curves": [f"{key}-{name}" for name in drawn if name not in CLOCKS],
+        "clocks": [f"{key}-{name}" for name in drawn if name in CLOCKS],
         "puzzles": puzzles,
         "filters": filters,
     }

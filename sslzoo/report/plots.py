@@ -3,7 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bokeh.models import CDSView, ColumnDataSource, HoverTool, IndexFilter, WheelZoomTool, Whisker
+from bokeh.models import (
+    BasicTicker,
+    CDSView,
+    ColumnDataSource,
+    HoverTool,
+    IndexFilter,
+    WheelZoomTool,
+    Whisker,
+)
 from bokeh.palettes import Category10, Category20
 from bokeh.plotting import figure
 
@@ -13,7 +21,7 @@ if TYPE_CHECKING:
 RUNS = Category10[10]  # colours
 CLASSES = Category20[20]
 NO_CLASS = "#7f7f7f"
-TILE = 26  # pixels of a thumbnail on the map
+TILE = 22  # pixels of a thumbnail on the map
 PICTURE = """<div style="text-align:center"><img src="@url" alt="" width="112" height="112"
 style="image-rendering:pixelated"><br>@label</div>"""
 
@@ -33,6 +41,7 @@ def curves(name: str, columns: Mapping[str, Sequence[float]], colors: Sequence[s
     """One column of `log.csv` by epoch, of each run."""
     plot = _figure(height=210, title=name)
     plot.xaxis.axis_label = "epoch"
+    plot.xaxis.ticker = BasicTicker(min_interval=1)
     for (run, values), shade in zip(columns.items(), colors, strict=True):
         epochs = range(1, len(values) + 1)
         source = ColumnDataSource({"x": [*epochs], "y": [*values], "run": [run] * len(values)})
@@ -90,8 +99,9 @@ def embedding_map(name: str, embedded: "Embedded", source: ColumnDataSource) -> 
         source: columns `url` and `label` of the images, shared by all maps of them; it gets two
             columns of this one's places.
     """
-    tools = "pan,box_zoom,wheel_zoom,zoom_in,zoom_out,reset"
-    plot = _figure(height=620, tools=tools, toolbar_location="above", match_aspect=True)
+    tools = "zoom_in,zoom_out,reset,pan,wheel_zoom"
+    plot = _figure(tools=tools, toolbar_location="above", match_aspect=True)
+    plot.aspect_ratio, plot.max_height = 1, 760
     plot.toolbar.logo = None
     wheel = plot.select_one(WheelZoomTool)
     wheel.modifiers = {"ctrl": True}  # or the page could not be scrolled past

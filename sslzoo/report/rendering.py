@@ -104,4 +104,4 @@ def gain(row: Any) -> str:
     pair = trained.get("accuracy"), random.get("random_accuracy")
     if not all(isinstance(score, int | float) for score in pair):
         return "–"
-    return f"{100 * (pair[0] - pair[1]):+.1f}"
+    return f"{100 * (pair[0] - pair[1]):+.1f}".replace("-", "−")
