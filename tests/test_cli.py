@@ -64,7 +64,7 @@ def test_words_stand_before_flags_and_are_all_of_it_where_there_are_no_flags():
         cli.call(both, line)
     cli.call(words, ["x", "a", "--size=5"])
     assert seen == [(("a", "b"), 5), ((), 5), (("a",), 3), ("a", "--size=5")]
-    with pytest.raises(UserError, match="expected flags, --name=value. Received: b"):
+    with pytest.raises(UserError, match=r"expected flags, --name=value\. Received: b"):
         cli.call(both, ["x", "a", "--size=5", "b"])
     with pytest.raises(UserError, match="--size: expected 1 to"):
         cli.call(both, ["x", "a", "--size=0"])

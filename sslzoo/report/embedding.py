@@ -114,13 +114,16 @@ def recall(labels: np.ndarray | None, nearest: np.ndarray) -> float | None:
 
 def places(vectors: np.ndarray) -> np.ndarray:
     """Rows (N, C) on two axes, (N, 2): PCA to 50, then t-SNE (JMLR 9:2579, 2008)."""
+    import threadpoolctl
     from sklearn.decomposition import PCA  # at the top it would slow every start
     from sklearn.manifold import TSNE
 
     n, width = vectors.shape
     few = PCA(min(50, n, width), random_state=0).fit_transform(vectors)
     start = "pca" if few.shape[1] > 1 else "random"
-    return TSNE(perplexity=min(30, (n - 1) / 3), init=start, random_state=0).fit_transform(few)
+    layout = TSNE(perplexity=min(30, (n - 1) / 3), init=start, random_state=0)
+    with threadpoolctl.threadpool_limits(1):  # its threads wait for each other: 7 times as slow
+        return layout.fit_transform(few)
 
 
 def queries(images: Images) -> np.ndarray:
