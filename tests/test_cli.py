@@ -59,6 +59,9 @@ def test_words_stand_before_flags_and_are_all_of_it_where_there_are_no_flags():
         """Words alone."""
         seen.append(words)
 
+    def flags(size: ranges.Count = 3):
+        """A flag alone."""
+
     seen = []
     for line in (["x", "a", "b", "--size=5"], ["x", "--size=5"], ["x", "a"]):
         cli.call(both, line)
@@ -66,6 +69,8 @@ def test_words_stand_before_flags_and_are_all_of_it_where_there_are_no_flags():
     assert seen == [(("a", "b"), 5), ((), 5), (("a",), 3), ("a", "--size=5")]
     with pytest.raises(UserError, match=r"expected flags, --name=value\. Received: b"):
         cli.call(both, ["x", "a", "--size=5", "b"])
+    with pytest.raises(UserError, match=r"expected flags, --name=value\. Received: a"):
+        cli.call(flags, ["x", "a"])
     with pytest.raises(UserError, match="--size: expected 1 to"):
         cli.call(both, ["x", "a", "--size=0"])
 

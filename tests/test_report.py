@@ -16,12 +16,15 @@ import pytest
 from conftest import tiny_encoder
 from PIL import Image
 
-from sslzoo import export, pictures
+from sslzoo import export, pictures, probes
 from sslzoo.commands import report
 from sslzoo.errors import UserError
+from sslzoo.report import embedding, reading
 
-bokeh = pytest.importorskip("bokeh")
-from sslzoo.report import embedding, rendering  # noqa: E402 - they need it
+pytest.importorskip("bokeh")
+from bokeh.models import ColumnDataSource, Whisker
+
+from sslzoo.report import plots, rendering
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 EVIL = "</script><script>alert(1)</script>"
@@ -52,7 +55,7 @@ def folder(tmp_path_factory):
         (run / "flags.txt").write_text("".join(f"--{k}={v}\n" for k, v in flags.items()))
         write_log(run / "log.csv", [{"epoch": n, "loss": 1 / n, "knn": 0.5} for n in (1, 2, 3)])
         pictures.save_png(run / "puzzles.png", np.full((20, 30, 3), 90, np.uint8))
-        card = {"recipe": "toy", "flags": flags, "scores": SCORES, "minutes": EVIL, "seed": 0}
+        card = {"recipe": "toy", "flags": flags, "scores": SCORES, "minutes": EVIL, "seed": 7}
         export.save(tiny_encoder(), run / "exported/toy", card=card, image_size=16)
     return root
 
@@ -221,6 +224,57 @@ def test_the_map_puts_like_beside_like():
     np.testing.assert_array_equal(places, embedding.places(vectors.astype(np.float32)))
 
 
+def test_recall_stands_beside_that_of_a_random_twin(folder, monkeypatch):
+    seeds = []
+
+    def twin(encoder, seed):
+        seeds.append(seed)
+        return lambda batch, training: np.random.default_rng(5).normal(size=(len(batch), 2, 2, 9))
+
+    monkeypatch.setattr(probes, "random_twin", twin)
+    (run,) = reading.runs([str(folder / "other")])
+    seen = embedding.embed(run, 15)
+    assert seeds == [7], "the card's"
+    assert len(seen.places) == len(seen.images.pixels) == 15
+    assert seen.recall == 1, "the classes are colours"
+    assert seen.random_recall < 0.8
+
+
+def test_of_several_exports_the_one_with_an_encoder_is_shown(folder, tmp_path):
+    run = copied(folder, tmp_path)
+    shutil.copytree(run / "exported/toy", run / "exported/painter", symlinks=True)
+    (run / "exported/painter/encoder.keras").unlink()
+    assert [one.entry.name for one in reading.runs([str(run)])] == ["toy"]
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths(folder, tmp_path):
+    paths = [str(folder / "other"), str(shutil.copytree(folder / "other", tmp_path / "other"))]
+    assert [run.name for run in reading.runs(paths)] == paths
+    assert [run.name for run in reading.runs(paths[:1])] == ["other"]
+
+
+def test_error_bars_are_a_standard_deviation_up_and_down():
+    plot = plots.stages({"a": SCORES}, ["red"])
+    bars = {bar.source.data["run"][0]: bar.source.data for bar in plot.select(Whisker)}
+    trained, random = bars["a"], bars["a, random init"]
+    np.testing.assert_allclose([trained["low"], trained["high"]], [[48.8, 71.6], [51.2, 78.4]])
+    assert random["low"] == random["score"] == random["high"] == [62.5, 40.0]
+
+
+def test_the_map_has_every_image_once_under_its_class():
+    images = embedding.Images(np.zeros((4, 4, 4, 3), np.uint8), np.array([1, 0, 1, 2]), [*"abc"])
+    places = np.arange(8.0).reshape(4, 2)
+    seen = embedding.Embedded(images, places, np.zeros((4, 1), int), None, None)
+    source = ColumnDataSource({"url": [*"wxyz"]})
+    plot = plots.embedding_map("m", seen, source)
+    for name, rows in (("m-0", [1]), ("m-1", [0, 2]), ("m-2", [3])):
+        for part in ("frame", "image"):
+            (mark,) = plot.select(name=f"{name}-{part}")
+            assert mark.view.filter.indices == rows
+            assert (mark.glyph.x, mark.glyph.y) == ("m-x", "m-y")
+    assert [source.data["m-x"], source.data["m-y"]] == places.T.tolist()
+
+
 def test_queries_are_of_all_classes():
     labels = np.repeat([0, 1, 2], [20, 1, 9])
     images = embedding.Images(np.zeros((30, 4, 4, 3), np.uint8), labels, ["a", "b", "c"])
@@ -293,9 +347,9 @@ const PICTURE = "img[width='112']";
 function hover(map) {  // until there is something
   map.scrollIntoView();
   const events = all(map, ".bk-events")[0], at = events.getBoundingClientRect();
-  for (let x = 5; x < at.width; x += 10) for (let y = 5; y < at.height; y += 10) {
+  for (let x = 5; x < at.width; x += 20) for (let y = 5; y < at.height; y += 20) {
     const place = {clientX: at.x + x, clientY: at.y + y, bubbles: true, composed: true};
-    events.dispatchEvent(new PointerEvent("pointermove", {...place, pointerType: "mouse"}));
+    events.dispatchEvent(new PointerEvent("pointermove", {...place, isPrimary: true}));
     if (all(document, PICTURE).length) return;
   }
 }
