@@ -1,4 +1,4 @@
-"""a page of runs side by side, or of a zoo: one HTML file with all it shows, for any browser
+"""a page of runs side by side, or of a zoo, as one HTML file
 
 sslzoo report runs/jigsaw                  # writes runs/jigsaw/report.html
 sslzoo report runs/jigsaw runs/rotation    # report.html, with the comparison on top
