@@ -19,7 +19,8 @@ IDLE: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
     ("loss", ("l2",), ("prior", "uniform", "neighbors", "temperature")),
     ("prior", ("",), ("uniform",)),
     ("content", ("mse",), ("vgg_weights",)),
-    ("adversarial", (0,), CRITIC),
+    ("adversarial", (0,), (*CRITIC, "pool", "stage", "real_dataset", "discriminator_weight_decay")),
+    ("adapt", ("off",), (*CRITIC, "adversarial", "pool", "stage", "real_dataset")),
     ("gan_epochs", (0,), (*CRITIC, "gan_learning_rate", "adversarial", "batch_norm")),
 )
 

@@ -110,10 +110,14 @@ def tfds_dir(tmp_path_factory):
 # === Every element is a pure function of (seed, epoch, index) ===
 
 
-@pytest.fixture(params=["photos", "npz", "folder", "tfds"])
+@pytest.fixture(params=["photos", "scenes", "single", "npz", "folder", "tfds"])
 def source(request, tmp_path, arrays, tfds_dir):
     if request.param == "photos":
         return data.load("photos", resize=40)
+    if request.param == "scenes":
+        return data.load("scenes", resize=40)
+    if request.param == "single":
+        return data.load("single:,n=70", resize=40)
     if request.param == "npz":
         return data.load(arrays, resize=36)
     if request.param == "tfds":
@@ -161,7 +165,8 @@ def test_labels_only_where_asked_for(arrays, tfds_dir, tmp_path):
         save(tmp_path / "c" / ("ab"[i % 2] + "_class") / f"{i}.png", picture(9, 9, i))
     records = {"data_dir": str(tfds_dir / "array_record")}
     folders = str(tmp_path / "c")
-    for spec, options in ("photos", {}), (arrays, {}), (folders, {}), ("tfds:sslzoo_tiny", records):
+    built_in = ("photos", {}), ("scenes", {})
+    for spec, options in *built_in, (arrays, {}), (folders, {}), ("tfds:sslzoo_tiny", records):
         plain = data.load(spec, **options)
         assert plain.class_names is None
         assert plain.labels is None
@@ -741,7 +746,7 @@ def test_tfds_errors(tfds_dir, tmp_path):
 
 def test_wrong_specs(tmp_path):
     (tmp_path / "a.txt").write_text("x")
-    kinds = "expected photos, a folder of images, a name.npz file, or tfds:NAME"
+    kinds = "expected photos, scenes, single:FILE, a folder of images, a name.npz file, or tfds:NA"
     cases = {
         ("imagenet", "train"): f"{kinds}.*'imagenet', not there",
         ("", "train"): kinds,

@@ -13,6 +13,7 @@ from sslzoo import probes
 from sslzoo.errors import UserError
 
 module = importlib.import_module("sslzoo.probes.linear_probe")
+softmax = importlib.import_module("sslzoo.probes.softmax")
 
 
 def tiny_encoder(seed=None):
@@ -89,6 +90,8 @@ def test_prints_a_table_and_goes_into_a_card(scores):
     assert len(marked) == 1
     assert marked[0].startswith("stage1")
     assert len({line.index("%") for line in text.splitlines()[1:3]}) == 1
+    assert len({line.rindex("%") for line in text.splitlines()[:3][1:]}) == 1
+    assert "±" not in text
     assert json.loads(json.dumps(scores.rows)) == scores.rows
 
 
@@ -110,7 +113,7 @@ def test_c_is_the_best_on_the_held_out_labels_whatever_the_test_labels():
     signal = np.float32(noise * 0.1 + 3 * noise[:, :1] + 0.3 * np.eye(2, 20)[y])
     fits = [module._fit("stage1", x, y, x, y, 0) for x in (noise, signal)]
     assert fits[1]["C"] > fits[0]["C"]
-    assert {fit["C"] * 20 for fit in fits} <= set(module.PATH)
+    assert {fit["C"] * 20 for fit in fits} <= set(softmax.PATH)
     # A choice by these labels would be for the worst plane there is.
     turned = module._fit("stage1", signal, y, signal, 1 - y, 0)
     assert turned["C"] == fits[1]["C"]
@@ -124,10 +127,58 @@ def test_the_span_of_few_rows_holds_the_same_optimum():
     x, x_test = x[:60] - x[:60].mean(0), x[60:] - x[:60].mean(0)
     model = LogisticRegression(C=1 / 400, tol=1e-8, max_iter=5000)
     expected = model.fit(x, y[:60]).predict_proba(x_test)
-    span, span_test = module._span(x, x_test)
+    span, span_test = softmax.span(x, x_test)
     assert span.shape == (60, 60)
     found = model.fit(span, y[:60]).predict_proba(span_test)
     np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_plane_is_scikit_learns(classes):
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.repeat(np.arange(classes), 20 + 30 * np.arange(classes)))
+    x = np.float32(rng.normal(size=(len(y), 30)) + np.eye(classes, 30)[y] + 0.5)
+    x *= np.float32(np.geomspace(0.5, 2, 30))
+    plane = softmax.fit(x, y + 7, 0.1, None, 1e-9)
+    # Of two classes scikit-learn has one plane, half of whose square would be ours.
+    theirs = LogisticRegression(C=0.1 * (2 if classes == 2 else 1), tol=1e-8, max_iter=5000)
+    expected = theirs.fit(x, y).predict_log_proba(x)
+    found = x @ plane.kernel + plane.bias
+    found -= np.log(np.exp(found).sum(1, keepdims=True))
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    assert np.mean(plane.predict(x) == 7 + expected.argmax(1)) > 0.99
+
+
+def test_a_fit_ends_near_the_minimum_and_goes_on_from_where_it_is():
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 4
+    x = np.float32(rng.normal(size=(200, 20)) + 2 * np.eye(4, 20)[y])
+
+    def loss(plane):
+        made = softmax._Loss(x, y, 4, 0.01)
+        return made(made.flat(plane))[0]
+
+    least, found = loss(softmax.fit(x, y, 0.01, None, 1e-9)), softmax.fit(x, y, 0.01)
+    assert least <= loss(found) <= least + 0.003
+    assert loss(softmax.fit(x, y, 0.01, None, 0.5)) > loss(found), "the tolerance counts"
+    assert loss(softmax.fit(x, y, 0.01, found, 1.0)) <= loss(found)
+
+
+def test_several_draws_of_labels_give_mean_and_deviation(encoder):
+    draws = [coloured(30, seed, noise=3) for seed in (5, 6)]
+    test = coloured(80, 1, noise=3)
+    together = probes.linear(encoder, draws, test, seed=3)
+    alone = [probes.linear(encoder, draw, test, seed=3).rows for draw in draws[:1]]
+    for row, one in zip(together.rows, alone[0], strict=True):
+        other = 2 * row["accuracy"] - one["accuracy"]
+        assert row["std"] == pytest.approx(abs(other - one["accuracy"]) / 2**0.5)
+        assert one["std"] is one["random_std"] is None
+    assert together.rows[0]["std"] > 0
+    assert together.draws == 2
+    assert "30 train in each of 2 draws (mean ± std) and 80 test labels" in str(together)
+    assert f"{together.rows[0]['accuracy']:.2%} ± {100 * together.rows[0]['std']:.2f}" in str(
+        together
+    )
 
 
 def test_random_twin_is_the_same_architecture_with_other_weights():
@@ -170,7 +221,7 @@ def test_bytes_datasets_and_floats_are_the_same_images(encoder):
 
 def test_held_out_leaves_every_class_in_the_fit():
     y = np.repeat([0, 1, 2], [1, 2, 50])
-    held = module._held_out(y, 0)
+    held = softmax.held_out(y, 0)
     assert set(y[~held]) == {0, 1, 2}
     assert held[y == 2].sum() == 10
     assert held[y == 1].sum() == 1

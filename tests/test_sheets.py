@@ -231,6 +231,8 @@ def test_a_row_comes_out_again(name, tmp_path):
     """Minutes: `pytest -m slow -k reconstruction` runs one."""
     recipe, _, _, _, best, random, _ = rows()[name]
     flags = [f"--flagfile={ROOT}/recipes/{name}.flags", f"--dataset={IMAGES}", "--workdir=run"]
+    if recipe == "synthetic":
+        flags += [f"--real_dataset={IMAGES}", f"--probe_dataset={IMAGES}", "--dataset=scenes"]
     if recipe == "colorization":
         prior = [ROOT / "tools/colour_prior.py", f"--dataset={IMAGES}", "--output=colours.npy"]
         subprocess.run([sys.executable, *prior], cwd=tmp_path, check=True)

@@ -202,7 +202,7 @@ def test_the_picture_shows_truth_beside_answers_and_maps_of_the_real_image(panel
     ]
     assert all(0 <= p.min() <= p.max() <= 1 and p.shape[-1] == 3 for p in seen.values())
     np.testing.assert_allclose(seen["edges"], np.repeat(y["edges"], 3, -1))
-    np.testing.assert_allclose(2 * seen["normals"] - 1, y["normals"], atol=1e-5)
+    np.testing.assert_allclose((2 * seen["normals"] - 1) * (1, -1, -1), y["normals"], atol=1e-5)
     near = np.unravel_index(y["depth"].argmin(), y["depth"].shape)[:2]
     assert seen["depth"][near].min() == 1
     assert {*panels(pretext, x, y)[0]} == {"synthetic", *TASKS, "real"}
@@ -290,6 +290,16 @@ def test_the_discriminator_learns_from_the_past_and_each_domain_has_its_own():
         for i in (0, 1)
     ]
     assert coins[0] != coins[1]
+
+
+def test_the_base_network_is_judged_by_its_features_of_now():
+    pretext = make((0.1, 0.0))
+    pretext.recall = lambda *features: [tf.zeros_like(part) for part in features]
+    x, y = batch(pretext)
+    verdict = pretext.discriminator(pretext(x)["synthetic"])
+    expected = tf.reduce_mean(tf.nn.softplus(-verdict))
+    logs = pretext.train_on_batch(x, y, return_dict=True)
+    assert logs["g_loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
 # === Errors ===

@@ -17,8 +17,9 @@ from absl import logging
 from conftest import mirrored, tiny_encoder
 from toy import UpsideDown
 
-from sslzoo import data, training
+from sslzoo import data, probes, training
 from sslzoo.errors import UserError
+from sslzoo.pictures import filters
 from sslzoo.training import Run, callbacks, checkpoints, schedules
 
 RECIPE = [sys.executable, "-m", "sslzoo.recipes.jigsaw"]
@@ -138,10 +139,16 @@ def test_a_run_leaves_what_the_readme_says(runs):
     run = root / "whole/run"
     assert {p.name for p in run.iterdir()} == {
         *("flags.txt", "log.csv", "tensorboard", "puzzles.png", "checkpoints", "exported"),
-        *("images.json", "lock"),
+        *("images.json", "lock", "source.png", "filters.png"),
     }
     assert list((run / "tensorboard").glob("events*"))
     assert tf.io.decode_png((run / "puzzles.png").read_bytes()).shape[-1] == 3
+    source = tf.io.decode_png((run / "source.png").read_bytes()).numpy()
+    assert source.shape == (8 * 98 - 2,) * 2 + (3,), "64 images of 32 pixels, three times as large"
+    assert len({source[98 * i : 98 * i + 96, :96].tobytes() for i in range(8)}) == 8
+    encoder = keras.saving.load_model(run / "exported/jigsaw/encoder.keras")
+    drawn = filters.draw(encoder, probes.random_twin(encoder, 0))
+    np.testing.assert_array_equal(tf.io.decode_png((run / "filters.png").read_bytes()), drawn)
     assert len(list((run / "checkpoints").iterdir())) <= 2
     assert (run / "exported/jigsaw/1/saved_model.pb").is_file()
 

@@ -16,15 +16,14 @@ import subprocess
 import sys
 
 from absl import app, flags
-from PIL import Image, ImageDraw
+
+from sslzoo import pictures
+from sslzoo.pictures import chart
 
 RECIPES = flags.DEFINE_list("recipes", ["pirl"], "names of recipes that have the flag")
 FLAG = flags.DEFINE_string("flag", "weight", "the flag that is varied")
 VALUES = flags.DEFINE_list("values", None, "its values", required=True)
 WORKDIR = flags.DEFINE_string("workdir", "runs/sweep", "folder of the runs, CSV and PNG")
-
-SIZE, MARGIN = (640, 400), 48
-COLORS = ["#d62728", "#1f77b4", "#2ca02c", "#9467bd"]
 
 
 def scores(recipe, value, shared):
@@ -36,31 +35,6 @@ def scores(recipe, value, shared):
         command = [sys.executable, "-m", f"sslzoo.recipes.{recipe}", *flagged]
         subprocess.run([*command, f"--{FLAG.value}={value}", f"--workdir={folder}"], check=True)
     return json.loads(card.read_text())["scores"]
-
-
-def chart(lines, values):
-    """{name: accuracies by value} as a picture, the axis from 0 to the best, rounded up."""
-    picture = Image.new("RGB", SIZE, "white")
-    draw = ImageDraw.Draw(picture)
-    top = -(-max(y for line in lines.values() for y in line) * 10 // 1) / 10
-    width, height = SIZE[0] - 2 * MARGIN, SIZE[1] - 2 * MARGIN
-
-    def place(i, y):
-        return MARGIN + width * i / max(len(values) - 1, 1), SIZE[1] - MARGIN - height * y / top
-
-    for tenth in range(round(top * 10) + 1):
-        draw.line([place(0, tenth / 10), place(len(values) - 1, tenth / 10)], fill="#dddddd")
-        draw.text((8, place(0, tenth / 10)[1] - 6), f"{tenth * 10} %", fill="black")
-    for i, value in enumerate(values):
-        draw.text((place(i, 0)[0] - 8, SIZE[1] - MARGIN + 8), value, fill="black")
-    draw.text((MARGIN, SIZE[1] - 20), FLAG.value, fill="black")
-    for row, (name, line) in enumerate(lines.items()):
-        points, color = [place(i, y) for i, y in enumerate(line)], COLORS[row % len(COLORS)]
-        draw.line(points, fill=color, width=2)
-        for x, y in points:
-            draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=color)
-        draw.text((MARGIN + 8 + 200 * (row % 3), 8 + 14 * (row // 3)), name, fill=color)
-    return picture
 
 
 def main(argv):
@@ -78,7 +52,7 @@ def main(argv):
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    chart(lines, VALUES.value).save(workdir / "scores.png")
+    pictures.save_png(workdir / "scores.png", chart.draw(lines, VALUES.value, FLAG.value))
     print(f"wrote {workdir}/scores.csv and scores.png")
 
 

@@ -8,7 +8,7 @@ from sslzoo.errors import UserError
 
 __all__ = ["Paired", "Source", "load"]
 
-SPECS = "photos, a folder of images, a name.npz file, or tfds:NAME"
+SPECS = "photos, scenes, single:FILE, a folder of images, a name.npz file, or tfds:NAME"
 
 
 def load(
@@ -18,25 +18,41 @@ def load(
     data_dir: str = "",
     resize: int = 0,
     labels: bool = False,
+    maps: bool = False,
 ) -> Source:
     """Opens a source and checks it, before any long work.
 
     Args:
-        spec: `photos` (built in), a folder, `name.npz`, or `tfds:NAME[/CONFIG]`.
+        spec: `photos` or `scenes[:N[:SEED]]` (built in), `single:FILE` (views of one image), a
+            folder, `name.npz`, or `tfds:NAME[/CONFIG]`.
         split: "train" or "test".
         data_dir: where tensorflow-datasets keeps its prepared datasets.
         resize: wanted length of the shorter side in pixels; 0 leaves images as they are.
         labels: whether examples carry labels. Only probes ask for them.
+        maps: whether examples carry depth, normals and edges. Only `scenes` has them.
     """
     # Imported where used: each brings imports of its own, TFDS a second of them.
     if split not in ("train", "test"):
         raise UserError(f"split: expected train or test. Received: {split}")
     if resize < 0:
         raise UserError(f"--resize: expected a side in pixels, or 0. Received: {resize}")
+    if spec.split(":")[0] == "scenes":
+        from sslzoo.data.scenes import Scenes
+
+        return Scenes(spec, split, resize, labels, maps)
+    if maps:
+        raise UserError(
+            "--dataset: expected scenes, as depth, normals and edges are asked for. "
+            f"Received: {spec!r}, which has none"
+        )
     if spec == "photos":
         from sslzoo.data.photos import Photos
 
         return Photos(split, resize, labels)
+    if spec.startswith("single:"):
+        from sslzoo.data.single import Single
+
+        return Single(spec, split, resize, labels)
     if spec.startswith("tfds:"):
         from sslzoo.data.tfds import Records
 

@@ -30,7 +30,7 @@ class Photos(Source):
 
     def __init__(self, split, resize, labels, folder=None):
         super().__init__("photos", split, resize)
-        images = _load(folder or _wheel())
+        images = _load(folder or wheel())
         self.stems = list(images)
         self.size = CROPS[split] * len(images)
         # One tensor that functions capture by reference; decoded once, nothing in the hot path.
@@ -82,7 +82,7 @@ def region(shape, split):
     return (0, 0, half, width) if split == "train" else (half, 0, height - half, width)
 
 
-def _wheel():
+def wheel():
     """The folder of scikit-image's photographs, found without importing scikit-image."""
     found = importlib.util.find_spec("skimage")
     if found is None:

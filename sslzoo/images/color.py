@@ -34,6 +34,29 @@ def jitter(image, strength, hue, seed):
     return tf.stack([tf.image.adjust_hue(image[i], turns[i]) for i in range(each[0])])
 
 
+def recolor(images, brightness, contrast, saturation, turns):
+    """One linear map of the colours of each image, clipped to [0, 1].
+
+    Args:
+        images: (n, H, W, 3).
+        brightness, contrast, saturation: (n,) factors; of the contrast about the mean grey.
+        turns: (n,), of the hue about the grey axis, in circles.
+    """
+    angle = 2 * np.pi * turns[:, None, None]
+    around = np.array([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], np.float32) / 3**0.5
+    mean = np.full((3, 3), 1 / 3, np.float32)
+    turn = mean + tf.cos(angle) * (np.eye(3, dtype=np.float32) - mean) + tf.sin(angle) * around
+    saturation = saturation[:, None, None]
+    greys = tf.constant([GREY_WEIGHTS] * 3)
+    matrix = turn @ (saturation * tf.eye(3) + (1 - saturation) * greys)  # (n, 3, 3)
+    matrix *= (brightness * contrast)[:, None, None]
+    average = tf.reduce_sum(tf.reduce_mean(images, [1, 2]) * GREY_WEIGHTS, 1)
+    offset = brightness * (1 - contrast) * average
+    pixels = tf.reshape(images, [tf.shape(images)[0], -1, 3])
+    changed = tf.matmul(pixels, matrix, transpose_b=True) + offset[:, None, None]
+    return tf.clip_by_value(tf.reshape(changed, tf.shape(images)), 0.0, 1.0)
+
+
 def grey(image):
     """(..., 3) -> (..., 3): three copies of the luma. Grey tasks feed grey RGB."""
     return tf.repeat(tf.reduce_sum(image * GREY_WEIGHTS, -1, keepdims=True), 3, axis=-1)

@@ -305,11 +305,14 @@ def _one_channel(image, seed):
 
 
 def shown_map(name, values):
-    """Maps (B, H, W, channels) of that name -> (B, H, W, 3) in [0, 1]; what is near is bright."""
+    """Maps (B, H, W, channels) of that name -> (B, H, W, 3) in [0, 1].
+
+    What is near is bright; what faces right is red, up green, the viewer blue.
+    """
     values = np.asarray(values)
     if name == "normals":
         length = np.linalg.norm(values, axis=-1, keepdims=True)
-        return (values / np.maximum(length, 1e-6) + 1) / 2
+        return (values / np.maximum(length, 1e-6) * (1, -1, -1) + 1) / 2
     if name == "depth":
         low, high = (f(values, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
         values = (high - values) / np.maximum(high - low, 1e-6)

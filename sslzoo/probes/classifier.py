@@ -16,7 +16,8 @@ from absl import logging
 
 from sslzoo import encoders
 from sslzoo.errors import UserError
-from sslzoo.probes.linear_probe import TOLERANCE, choose, dataset, features, pooled, reader
+from sslzoo.probes import softmax
+from sslzoo.probes.features import dataset, features, pooled, reader
 
 FEATURES = 2048  # of a stage, pooled: on CIFAR-10 a 4x4 grid of 128 channels
 BATCH = 256  # of the passes without gradients
@@ -182,14 +183,7 @@ def _plane(
     x: np.ndarray, y: np.ndarray, seed: int
 ) -> tuple[float, list[np.ndarray], list[np.ndarray]]:
     """Features (N, D), labels (N,) -> accuracy on held-out labels, weights of norm and logits."""
-    from sklearn.linear_model import LogisticRegression  # at the top it would slow every start
-
     mean, variance = x.mean(0), x.var(0)
     x = (x - mean) / np.sqrt(variance + EPSILON)
-    plane = LogisticRegression(tol=TOLERANCE, max_iter=1000, warm_start=True)
-    strength, accuracy = choose(plane, x, y, x.shape[1], seed)
-    plane.set_params(C=strength).fit(x, y)
-    kernel, bias = plane.coef_.T, plane.intercept_  # (D, K), (K,)
-    if kernel.shape[1] == 1:  # of two classes scikit-learn keeps the second's log-odds
-        kernel, bias = np.pad(kernel, [(0, 0), (1, 0)]), np.pad(bias, [(1, 0)])
-    return accuracy, [mean, variance], [kernel * len(kernel) ** 0.5, bias]
+    plane, _, accuracy = softmax.best(x, y, x.shape[1], seed)
+    return accuracy, [mean, variance], [plane.kernel * len(plane.kernel) ** 0.5, plane.bias]

@@ -14,7 +14,7 @@ import keras
 
 from sslzoo.encoders import fan_out
 from sslzoo.probes.classifier import Head
-from sslzoo.probes.linear_probe import pooled
+from sslzoo.probes.features import pooled
 
 Kind = Literal["mlp", "conv"]
 FEATURES = 12_288  # of NIN's second block on CIFAR-10, 8 x 8 x 192

@@ -49,10 +49,10 @@ def _part(run: Run, key: str, color: str, figures: dict[str, Any]) -> dict[str, 
         figures[f"{key}-{name}"] = plots.curves(name, {run.name: run.log[name]}, [color])
     if run.scores:
         figures[f"{key}-stages"] = plots.stages({run.name: run.scores}, [color])
-    puzzles, filters = (
-        _or_why(functools.partial(rendering.picture, run.path / name))
-        for name in ("puzzles.png", "filters.png")
-    )
+    sheets = {
+        name: _or_why(functools.partial(rendering.picture, run.path / f"{name}.png"))
+        for name in ("source", "puzzles", "filters")
+    }
     return {
         "key": key,
         "run": run,
@@ -63,8 +63,7 @@ def _part(run: Run, key: str, color: str, figures: dict[str, Any]) -> dict[str, 
         "random": reading.best(run.scores, "random_accuracy"),
         "curves": [f"{key}-{name}" for name in drawn if name not in CLOCKS],
         "clocks": [f"{key}-{name}" for name in drawn if name in CLOCKS],
-        "puzzles": puzzles,
-        "filters": filters,
+        "sheets": sheets,
     }
 
 

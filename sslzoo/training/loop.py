@@ -1,8 +1,9 @@
 """Training a pretext: one `fit` that can be killed at any moment and goes on where it stopped."""
 
+import contextlib
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -10,13 +11,15 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from sslzoo import pictures
 from sslzoo.data import Source
-from sslzoo.errors import UserError
+from sslzoo.errors import UserError, writing
 from sslzoo.pretext import Pretext
 from sslzoo.training import callbacks, checkpoints, workdir
 from sslzoo.training.run import Run
 
 PICTURED = 8  # puzzles on the contact sheet
+SHEET, THUMBNAIL = 64, 96  # images in `source.png`; pixels of their sides, at most
 
 
 def pretrain(
@@ -29,7 +32,8 @@ def pretrain(
     """Trains a compiled pretext on unlabelled images, from wherever the last attempt stopped.
 
     Leaves in `run.workdir`: `log.csv` (one row an epoch), `tensorboard/`, `puzzles.png` (puzzles,
-    solutions and the network's answers), `checkpoints/`.
+    solutions and the network's answers), `source.png` (images as the puzzles start from them),
+    `checkpoints/`.
 
     Every element of the data is a function of `(seed, epoch, index)` and the state holds every
     variable, so on a CPU the final weights are the same bits whether or not a run was interrupted.
@@ -53,6 +57,8 @@ def pretrain(
     else:
         _check_source(source, run)
     run.look_at_probe(pretext.crop)
+    preview = _preview(pretext, run, source)
+    _draw_source(folder / "source.png", preview, source, pretext.crop)
     store = checkpoints.Checkpoints(folder / "checkpoints")
     arrays = store.load(pretext, run.epochs * per_epoch)
     step = checkpoints.restore_state(pretext, arrays) if arrays else 0
@@ -67,9 +73,7 @@ def pretrain(
         callbacks.Guard(progress, run.warmup_epochs * per_epoch),
         callbacks.RestoreMetrics(progress, arrays),
         callbacks.Rows(progress, folder / "log.csv"),
-        callbacks.Pictures(
-            progress, folder, pretext.puzzles(_preview(pretext, run, source), PICTURED)
-        ),
+        callbacks.Pictures(progress, folder, pretext.puzzles(preview.take(PICTURED), PICTURED)),
         backup,
     ]
     with backup.watching_for_signals():
@@ -104,7 +108,7 @@ def _fit(
         epoch_size=per_epoch * run.batch_size,
         table=table(epoch) if table else None,
     )
-    try:
+    with _failures_of(source):
         pretext.fit(
             pretext.puzzles(examples, run.batch_size),
             initial_epoch=epoch,
@@ -114,6 +118,13 @@ def _fit(
             verbose=1 if sys.stdout.isatty() else 2,
             shuffle=False,
         )
+
+
+@contextlib.contextmanager
+def _failures_of(source: Source) -> Iterator[None]:
+    """tf.data raises the text of a source's `UserError`; this raises the error."""
+    try:
+        yield
     except tf.errors.OpError:
         if source.failure:
             raise source.failure from None
@@ -121,9 +132,22 @@ def _fit(
 
 
 def _preview(pretext: Pretext, run: Run, source: Source) -> tf.data.Dataset:
-    """A few images in an order that training does not use: for the contact sheet."""
+    """A few images in an order that training does not use: for pictures."""
     options = {"crop": pretext.crop, "centered": pretext.centered}
-    return source.examples(seed=run.seed + 1, stop=PICTURED, **options)
+    return source.examples(seed=run.seed + 1, stop=SHEET, **options)
+
+
+def _draw_source(path: pathlib.Path, preview: tf.data.Dataset, source: Source, crop: int) -> None:
+    """A sheet of images, small, where there is none yet."""
+    if path.exists():
+        return
+    size = [min(crop or THUMBNAIL, THUMBNAIL)] * 2
+    small = preview.map(lambda e: tf.image.resize(e["image"], size, antialias=True))
+    with _failures_of(source):
+        tiles = [pictures.to_uint8(tile) for tile in small.as_numpy_iterator()]
+    with writing(path):
+        sheet = pictures.mosaic([pictures.enlarge(tile, THUMBNAIL) for tile in tiles], columns=8)
+        pictures.save_png(path, sheet)
 
 
 def _check_source(source: Source, run: Run) -> None:

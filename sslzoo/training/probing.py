@@ -12,7 +12,9 @@ from sslzoo import data, probes
 from sslzoo.data.order import keys
 from sslzoo.errors import UserError
 from sslzoo.pretext import Pretext
-from sslzoo.probes import linear_probe
+from sslzoo.probes import features, linear_probe
+
+DRAW = 1_000_003  # between the seeds of draws, far from other runs' seeds
 
 
 class Probing:
@@ -35,7 +37,8 @@ class Probing:
         load = functools.partial(data.load, spec, data_dir=self.data_dir, labels=True)
         try:
             sources = {split: load(split, resize=resize) for split in ("train", "test")}
-            _check(**sources, images=self.probe_images, seed=self.seed)
+            for seed in self._draws(sources["train"]):
+                _check(**sources, images=self.probe_images, seed=seed)
         except UserError as error:
             self._no_labels(error)
             return None
@@ -60,21 +63,27 @@ class Probing:
         if not (self.probe_images and self.labelled):
             return
         try:
-            for split, examples in self._probe_examples(self.labelled, crop).items():
-                linear_probe.dataset(examples, split)
+            examples = self._probe_examples(self.labelled, crop)
+            for split, some in (("train", examples["train"][0]), ("test", examples["test"])):
+                features.dataset(some, split)
         except UserError as error:
             self._no_labels(error)
             self.labelled = None
             logging.info("no probe: %s", error)
 
-    def _probe_examples(
-        self: Any, sources: dict[str, data.Source], crop: int
-    ) -> dict[str, tf.data.Dataset]:
-        """{"train", "test"}: datasets; the first in random order, as folders list class by class"""
+    def _draws(self: Any, train: data.Source) -> list[int]:
+        """The seeds of the draws of labels: one draw where all labels are wanted."""
+        draws = self.probe_draws if self.probe_images < train.size else 1
+        return [(self.seed + DRAW * i) % 2**32 for i in range(draws)]
+
+    def _probe_examples(self: Any, sources: dict[str, data.Source], crop: int) -> dict[str, Any]:
+        """{"train", "test"}: a list of datasets in random order, as folders list class by class;
+        and one dataset.
+        """
         train, test = sources["train"], sources["test"]
         few = min(self.probe_images, train.size)
         return {
-            "train": train.examples(seed=self.seed, crop=crop, stop=few),
+            "train": [train.examples(seed=s, crop=crop, stop=few) for s in self._draws(train)],
             "test": test.examples(crop=crop, shuffle=False),
         }
 

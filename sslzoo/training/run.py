@@ -14,8 +14,9 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo import data, encoders, export, precision, probes, ranges, zoo
-from sslzoo.errors import UserError, writable_folder
+from sslzoo.errors import UserError, writable_folder, writing
 from sslzoo.export import formats
+from sslzoo.pictures import filters, save_png
 from sslzoo.precision import Precision
 from sslzoo.pretext import Pretext
 from sslzoo.ranges import Area, Count, Epochs, OptionalCount, Pad, Positive, Seed, Weight
@@ -27,7 +28,7 @@ STEPS = 10**9 - 1  # of a run: checkpoints are sorted by names of nine digits
 # Flags that a resumed run may change.
 MAY_DIFFER = (
     *("backup_minutes", "formats", "monitor_images"),
-    *("probe_dataset", "probe_images", "probe_resize"),
+    *("probe_dataset", "probe_draws", "probe_images", "probe_resize"),
 )
 
 
@@ -36,7 +37,8 @@ class Run(Optimizers, Probing):
     """One run of a recipe.
 
     Args:
-        dataset: the images: photos (built in), a folder, a .npz file, or tfds:NAME.
+        dataset: the images: photos or scenes (built in), single:FILE (views of one image, see
+            sslzoo/data/single.py), a folder, a .npz file, or tfds:NAME.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         resize: shorter side of the images after resizing, in pixels; 0 leaves them as they are.
         encoder: a new one by its name, small, mini, alexnet, nin, resnet18, ..., or any of
@@ -60,6 +62,8 @@ class Run(Optimizers, Probing):
             all GPUs, or else the CPU.
         backup_minutes: at most this much work is lost by a kill.
         probe_images: labelled training images for the linear probe, at most; 0 skips it.
+        probe_draws: how often they are drawn anew; scores are mean ± standard deviation, on all
+            test images.
         probe_dataset: labelled images for the probe; empty takes those of --dataset.
         probe_resize: their shorter side in pixels; 0 takes --resize, with --probe_dataset none.
         monitor_images: labelled training images for a vote of the nearest after each epoch, the
@@ -86,6 +90,7 @@ class Run(Optimizers, Probing):
     devices: str = ""
     backup_minutes: Positive = 5.0
     probe_images: OptionalCount = 1000
+    probe_draws: Count = 3
     probe_dataset: str = ""
     probe_resize: Pad = 0
     monitor_images: OptionalCount = 0
@@ -225,12 +230,19 @@ class Run(Optimizers, Probing):
     ) -> probes.Scores | None:
         """Probes the encoder beside a random one and exports it; returns the scores or None.
 
+        Leaves `filters.png` in the folder of the run: the kernels of the first convolution.
+
         Args:
             pretext: the trained pretext.
             encoder: which to probe and export; default: the pretext's.
             image_model: a model of images to images, exported beside it under its own name.
         """
         encoder = encoder or pretext.encoder
+        drawn = filters.draw(encoder, probes.random_twin(encoder, self.seed))
+        if drawn is not None:
+            path = f"{self.workdir}/filters.png"
+            with writing(path):
+                save_png(path, drawn)
         scores = self.probe(encoder, pretext.crop)
         path = f"{self.workdir}/exported/{self.recipe}"
         size = pretext.crop or self.resize or 96

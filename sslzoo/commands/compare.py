@@ -1,0 +1,257 @@
+"""which pretext for these images: each recipe trained for the same time, and judged
+
+sslzoo compare --dataset=FOLDER --minutes=10 --recipes=rotation,jigsaw,npid --seeds=3
+sslzoo compare --dataset=cifar10.npz --minutes=10 --sheets='recipes/*_cifar10.flags'
+"""
+
+import dataclasses
+import functools
+import glob
+import importlib
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+import time
+
+from absl import logging
+
+from sslzoo import cli, data, ranges, signature
+from sslzoo.errors import UserError, writable_folder, writing
+from sslzoo.pictures import leaderboard
+from sslzoo.ranges import Count, Pad, Positive, Seed
+from sslzoo.training import trial
+
+
+@dataclasses.dataclass
+class Compare:
+    """Trains recipes on the same images for the same time, and puts their scores side by side.
+
+    A killed comparison goes on with the same command: finished runs are kept.
+
+    Args:
+        dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME, or photos; the
+            labels are read by the probes alone. A recipe that renders its own takes them as its
+            real images.
+        data_dir: where TensorFlow Datasets keeps prepared datasets.
+        resize: shorter side of the images in pixels; 0 leaves it to the recipes or their sheets.
+        minutes: of training for each run, on this machine as busy as it is; at least an epoch.
+        recipes: which; empty takes those of --sheets, or all.
+        sheets: run sheets to start from, a pattern such as recipes/*_cifar10.flags; a recipe that
+            has none starts from its defaults.
+        encoder: of all of them, to compare like with like; empty leaves it to them.
+        seeds: runs of each recipe.
+        seed: of the first of them; the others follow.
+        probe_images: labelled images that the probes are fitted to, at most.
+        readme: a Markdown file whose results, between its markers, the table replaces.
+        workdir: folder for runs, sheets, table.md, table.csv and stages.png.
+    """
+
+    dataset: str = "photos"
+    data_dir: str = ""
+    resize: Pad = 0
+    minutes: Positive = 10.0
+    recipes: tuple[str, ...] = ()
+    sheets: str = ""
+    encoder: str = "small"
+    seeds: Count = 1
+    seed: Seed = 0
+    probe_images: Count = 1000
+    readme: str = ""
+    workdir: str = "runs/compare"
+
+    def run(self) -> leaderboard.Table:
+        """Does it all; returns the table."""
+        self._check()
+        for name in self.chosen:
+            self._write_sheet(name)
+        runs = [(name, self.seed + i) for i in range(self.seeds) for name in self.chosen]
+        todo = [run for run in runs if not self._card(*run).exists()]
+        started = time.monotonic()
+        for i, run in enumerate(todo):
+            left = (time.monotonic() - started) / max(i, 1) * (len(todo) - i) / 60
+            eta = f", {left:.0f} minutes left" if i else ""
+            logging.info("%s, seed %d (%d of %d%s) ...", *run, i + 1, len(todo), eta)
+            self._train(*run)
+            self._write()
+        table = self._write()
+        logging.info("%s\n%s", table, self._path("table.md"))
+        return table
+
+    # === What it is given ===
+
+    @functools.cached_property
+    def chosen(self) -> dict[str, str]:
+        """Recipe -> its run sheet, or "" for its defaults."""
+        known = cli.modules("recipes")
+        sheets: dict[str, str] = {}
+        for path in sorted(glob.glob(os.path.expanduser(self.sheets))):
+            stem = pathlib.Path(path).stem
+            if found := [name for name in known if stem.startswith(name)]:
+                sheets.setdefault(max(found, key=len), path)
+        if self.sheets and not sheets:
+            raise UserError(
+                "--sheets: expected a pattern of run sheets, named after their recipes, such as "
+                f"'recipes/*_cifar10.flags'. Received: {self.sheets!r}, which finds none"
+            )
+        if strangers := [name for name in self.recipes if name not in known]:
+            raise UserError(
+                f"--recipes: expected some of {', '.join(known)}. Received: {', '.join(strangers)}"
+            )
+        return {name: sheets.get(name, "") for name in self.recipes or sheets or known}
+
+    @functools.cached_property
+    def caption(self) -> str:
+        """What the numbers are of."""
+        load = functools.partial(data.load, self.dataset, data_dir=self.data_dir, labels=True)
+        train, test = (load(split, resize=self.resize).size for split in ("train", "test"))
+        changed = [
+            f"--{f.name}={signature.text(getattr(self, f.name))}"
+            for f in dataclasses.fields(self)
+            if getattr(self, f.name) != f.default and f.name not in ("workdir", "readme")
+        ]
+        return (
+            f"{self.minutes:g} minutes of training for each run on {leaderboard.machine()}; "
+            f"{train:,} training images, {min(self.probe_images, train):,} labels, {test:,} test "
+            f"images; {self.seeds} run{'s' * (self.seeds > 1)} each, seeds from {self.seed}: "
+            f"`{shlex.join(['sslzoo', 'compare', *changed])}`"
+        )
+
+    def _check(self) -> None:
+        ranges.check(type(self).__init__, vars(self))
+        if not self.workdir.strip():
+            raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
+        if self.readme:
+            leaderboard.split(pathlib.Path(self.readme))
+        _ = self.chosen, self.caption
+        writable_folder(pathlib.Path(self.workdir))
+        same, path = f"{self.caption}\n", self._path("caption.txt")
+        if path.exists() and path.read_text() != same:
+            raise UserError(
+                f"--workdir: expected the comparison that {self.workdir} was started with, or a "
+                f"new folder. Received: {same.strip()}, where it has {path.read_text().strip()}"
+            )
+        with writing(path):
+            path.write_text(same)
+
+    # === Work ===
+
+    def _write_sheet(self, name: str) -> None:
+        """Measures how fast a recipe is here and writes the run sheet with the epochs that fit."""
+        path, log = self._path("sheets", f"{name}.flags"), self._path("logs", f"{name}_speed.txt")
+        if path.exists():
+            return
+        logging.info("how fast is %s ...", name)
+        flags = self._flags(name)
+        printed = _child(["-m", "sslzoo.commands.compare", name, *flags], log)
+        if printed is None:
+            logging.warning("%s is left out: %s", name, _last_line(log))
+            return
+        speed = trial.Speed(**json.loads(printed.splitlines()[-1]))
+        epochs = speed.epochs(self.minutes)
+        lines = [
+            f"# {self.minutes:g} minutes of {name} on {leaderboard.machine()}, measured before:",
+            f"# {speed.step * 1000:.0f} ms a step, {speed.steps_per_epoch:,} steps an epoch.",
+            *flags,
+            f"--epochs={epochs}",
+        ]
+        with writing(path):
+            path.write_text("\n".join(lines) + "\n")
+
+    def _flags(self, name: str) -> list[str]:
+        """What all runs of a recipe share, but for their epochs."""
+        main = importlib.import_module(f"sslzoo.recipes.{name}").main
+        renders = "real_dataset" in {flag.name for flag in signature.flags_of(main)}
+        values = {
+            "real_dataset" if renders else "dataset": self.dataset,
+            "probe_dataset": self.dataset if renders else "",
+            "data_dir": self.data_dir,
+            "resize": str(self.resize or ""),
+            "encoder": self.encoder,
+            "probe_images": str(self.probe_images),
+        }
+        sheet = [f"--flagfile={self.chosen[name]}"] if self.chosen[name] else []
+        return sheet + [f"--{flag}={value}" for flag, value in values.items() if value]
+
+    def _train(self, name: str, seed: int) -> None:
+        """One run, in a process of its own; what it says goes into a file."""
+        sheet = self._path("sheets", f"{name}.flags")
+        if not sheet.exists():
+            return
+        flags = [f"--flagfile={sheet}", f"--seed={seed}", f"--workdir={self._folder(name, seed)}"]
+        log = self._path("logs", f"{name}_{seed}.txt")
+        if _child(["-m", f"sslzoo.recipes.{name}", *flags], log) is None:
+            logging.warning("%s, seed %d is left out: %s", name, seed, _last_line(log))
+
+    def _write(self) -> leaderboard.Table:
+        """Table, CSV and plot of what is finished."""
+        cards = {}
+        for name in self.chosen:
+            paths = [self._card(name, self.seed + i) for i in range(self.seeds)]
+            if found := [json.loads(path.read_text()) for path in paths if path.exists()]:
+                cards[name] = found
+        table = leaderboard.Table(cards, self.caption)
+        table.save(pathlib.Path(self.workdir))
+        if self.readme:
+            table.put_into(pathlib.Path(self.readme))
+        return table
+
+    # === Files ===
+
+    def _path(self, *parts: str) -> pathlib.Path:
+        path = pathlib.Path(self.workdir, *parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _folder(self, name: str, seed: int) -> pathlib.Path:
+        return pathlib.Path(self.workdir, name, f"seed{seed}")
+
+    def _card(self, name: str, seed: int) -> pathlib.Path:
+        return self._folder(name, seed) / "exported" / name / "card.json"
+
+
+def main(compare: Compare = Compare()) -> leaderboard.Table:  # noqa: B008 - never changed, `cli.parse` copies it
+    """Compares recipes on the same images."""
+    return compare.run()
+
+
+def _child(arguments: list[str], log: pathlib.Path) -> str | None:
+    """Runs Python; what it prints, or None if it failed. Its log is appended to a file.
+
+    A signal to the group reaches it too: it saves, and ends this process as it would have.
+    """
+    with log.open("a") as file:
+        child = subprocess.Popen(
+            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=file, text=True
+        )
+        try:
+            printed, _ = child.communicate()
+        except KeyboardInterrupt:
+            child.terminate()
+            child.wait()
+            raise
+        file.write(printed)
+    if child.returncode >= 128:
+        raise KeyboardInterrupt
+    return None if child.returncode else printed
+
+
+def speed_of(recipe: str, flags: list[str]) -> trial.Speed:
+    """How fast a recipe is with these flags; in a process of its own, for it leaves much behind."""
+    main = importlib.import_module(f"sslzoo.recipes.{recipe}").main
+    return trial.measure(main, signature.parse(main, [recipe, *flags]))
+
+
+def _last_line(path: pathlib.Path) -> str:
+    lines = path.read_text().split("\n")
+    errors = [line for line in lines if line.startswith("error: ")] or [
+        line for line in lines if line
+    ]
+    return errors[-1] if errors else "it said nothing"
+
+
+if __name__ == "__main__":
+    found = speed_of(sys.argv[1], sys.argv[2:])
+    sys.stdout.write(json.dumps(dataclasses.asdict(found)) + "\n")

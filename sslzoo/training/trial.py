@@ -1,0 +1,92 @@
+"""How long does a step of a recipe take here? So a budget in minutes becomes a number of epochs."""
+
+import dataclasses
+import functools
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from sslzoo.pretext import Pretext
+from sslzoo.training.run import Run
+
+STEPS = 30
+FIRST = 10  # steps of it that trace, allocate and warm up
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """Of a recipe with its flags, on this machine.
+
+    Attributes:
+        step: seconds.
+        between: seconds before an epoch, of clustering, say.
+        steps_per_epoch: of the whole run.
+    """
+
+    step: float
+    between: float
+    steps_per_epoch: int
+
+    def epochs(self, minutes: float) -> int:
+        """How many fit into that time, at least one."""
+        return max(1, int(minutes * 60 / (self.steps_per_epoch * self.step + self.between)))
+
+
+class Measured(Exception):
+    """Ends a trial with its `Speed`."""
+
+
+class Stopwatch(keras.callbacks.Callback):
+    """Times the steps of a `fit`, and ends it by raising `Measured`."""
+
+    def __init__(self, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.steps_per_epoch = steps_per_epoch
+        self.made = time.perf_counter()
+        self.ends: list[float] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """What was done since the stopwatch was made is done before each epoch."""
+        self.between = time.perf_counter() - self.made
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """By then Keras has waited for the loss."""
+        self.ends.append(time.perf_counter())
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """The mean of the later steps: they wait for data now and then."""
+        ends = self.ends[min(FIRST, len(self.ends) - 2) :]
+        step = (ends[-1] - ends[0]) / (len(ends) - 1)
+        raise Measured(Speed(step, self.between, self.steps_per_epoch))
+
+
+@dataclasses.dataclass
+class Trial(Run):
+    """A `Run` of few steps, timed."""
+
+    @functools.cached_property
+    def steps_per_epoch(self) -> int:
+        """Few, whatever the source holds."""
+        return min(STEPS, self._all_steps())
+
+    def _all_steps(self) -> int:
+        return self.train_source.size // self.batch_size
+
+    def monitors(self, pretext: Pretext) -> list[keras.callbacks.Callback]:
+        """A stopwatch. `pretrain` asks when all is ready but the data of an epoch."""
+        return [Stopwatch(self._all_steps())]
+
+
+def measure(main: Callable[..., Any], given: dict[str, Any]) -> Speed:
+    """Trains a recipe, `main(**given)`, for some steps, in a folder that is gone afterwards."""
+    fields = {f.name: getattr(given["run"], f.name) for f in dataclasses.fields(Run) if f.init}
+    with tempfile.TemporaryDirectory() as folder:
+        changes = {"workdir": folder, "epochs": 1, "probe_images": 0, "warmup_epochs": 0.0}
+        try:
+            main(**{**given, "run": Trial(**{**fields, **changes})})
+        except Measured as done:
+            return done.args[0]
+    raise AssertionError("it has trained nothing")
