@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import itertools
 import logging as std_logging
 import os
 import pkgutil
@@ -90,12 +91,18 @@ def modules(package: str) -> list[str]:
 
 
 def _arguments(main: Callable[..., Any], argv: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """What `main` is called with: `*words` as they are, or else settings, within their ranges."""
-    if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(main).parameters.values()):
+    """What `main` is called with: its `*words`, and settings within their ranges.
+
+    A `main` of words alone takes them all as they are, flags too; else words stand before flags.
+    """
+    parameters = inspect.signature(main).parameters.values()
+    takes_words = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if takes_words and len(parameters) == 1:
         return argv[1:], {}
-    given = signature.parse(main, argv)
+    words = [*itertools.takewhile(lambda arg: not arg.startswith("-"), argv[1:] * takes_words)]
+    given = signature.parse(main, [argv[0], *argv[1 + len(words) :]])
     signature.check(main, given)
-    return [], given
+    return words, given
 
 
 def _look(module: str, argv: list[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 import keras
 import pytest
 
-from sslzoo import cli, signature
+from sslzoo import cli, ranges, signature
 from sslzoo.commands import list as list_command
 from sslzoo.commands import train
 from sslzoo.errors import UserError
@@ -48,6 +48,31 @@ def test_flags_have_the_types_of_the_signature():
     assert settings["puzzle"].keywords["batch_norm"] is False
     assert run.workdir == "runs/jigsaw"
     assert settings["puzzle"].keywords["grid"] == 3
+
+
+def test_words_stand_before_flags_and_are_all_of_it_where_there_are_no_flags():
+    def both(*words: str, size: ranges.Count = 3):
+        """Words and a flag."""
+        seen.append((words, size))
+
+    def words(*words: str):
+        """Words alone."""
+        seen.append(words)
+
+    def flags(size: ranges.Count = 3):
+        """A flag alone."""
+
+    seen = []
+    for line in (["x", "a", "b", "--size=5"], ["x", "--size=5"], ["x", "a"]):
+        cli.call(both, line)
+    cli.call(words, ["x", "a", "--size=5"])
+    assert seen == [(("a", "b"), 5), ((), 5), (("a",), 3), ("a", "--size=5")]
+    with pytest.raises(UserError, match=r"expected flags, --name=value\. Received: b"):
+        cli.call(both, ["x", "a", "--size=5", "b"])
+    with pytest.raises(UserError, match=r"expected flags, --name=value\. Received: a"):
+        cli.call(flags, ["x", "a"])
+    with pytest.raises(UserError, match="--size: expected 1 to"):
+        cli.call(both, ["x", "a", "--size=0"])
 
 
 def test_a_flag_file_may_hold_comments(tmp_path):
@@ -119,7 +144,7 @@ def no_libraries(tmp_path_factory):
     return {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
 
 
-@pytest.mark.parametrize("module", ["commands.classify", *RECIPES])
+@pytest.mark.parametrize("module", ["commands.classify", "commands.report", *RECIPES])
 def test_help_is_the_same_without_tensorflow_and_keras(module, no_libraries, capsys):
     main = importlib.import_module(f"sslzoo.{module}").main
     with pytest.raises(SystemExit):
@@ -141,6 +166,9 @@ def test_help_is_the_same_without_tensorflow_and_keras(module, no_libraries, cap
         ("sslzoo train jigsaw --epochs=0 --debug", "Traceback"),
         ("sslzoo classify --top_k=0", "error: --top_k: expected 1 to "),
         ("sslzoo train nobody", "Received: 'nobody'"),
+        ("sslzoo report --images=0 /not/there", "Received: /not/there"),
+        ("sslzoo report /not/there --images=0", "error: --images: expected 1 to "),
+        ("sslzoo report /not/there", "error: sslzoo report: expected the folder of a run"),
         ("sslzoo list --root=/not/there", "--root: expected a folder"),
     ],
 )

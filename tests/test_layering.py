@@ -10,8 +10,8 @@ import sslzoo
 ROOT = pathlib.Path(sslzoo.__file__).parent
 ORDER = [
     *("errors", "ranges", "precision", "images", "pictures", "data", "pretext", "parts"),
-    *("encoders", "pretexts", "probes", "export", "zoo", "training", "signature", "idle"),
-    *("names_only", "cli", "recipes", "commands", "__main__"),
+    *("encoders", "pretexts", "probes", "export", "zoo", "training", "report", "signature"),
+    *("idle", "names_only", "cli", "recipes", "commands", "__main__"),
 ]
 NEVER = {  # package -> what it may not import though it comes earlier
     "parts": {"data"},
@@ -20,6 +20,7 @@ NEVER = {  # package -> what it may not import though it comes earlier
     "export": {"pretext", "pretexts", "data", "probes"},
     "zoo": {"pretext", "pretexts", "data", "probes"},
     "training": {"pretexts"},
+    "report": {"training", "pretext", "pretexts", "parts"},
     "signature": {*ORDER} - {"errors", "ranges"},
     "names_only": {*ORDER},
     "idle": {*ORDER},
