@@ -56,7 +56,7 @@ def test_a_recipe_trains_probes_and_exports(recipe, images, tmp_path):
     shared = ["--resize=0", "--epochs=1", "--batch_size=16", "--probe_images=40", "--devices=cpu:2"]
     flags = [f"--dataset={images}", "--workdir=run", *shared, *TINY[recipe]]
     if recipe == "synthetic":
-        flags += [f"--real_dataset={images}"]
+        flags += [f"--real_dataset={images}", f"--probe_dataset={images}"]
     command = [sys.executable, "-m", f"sslzoo.recipes.{recipe}", *flags]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -73,7 +73,7 @@ def test_rows_are_kept_and_told(tool, tmp_path, monkeypatch, capsys):
     assert text in capsys.readouterr().out
     frozen = [flag(c, "encoder") for c in commands if "--frozen=2" in c]
     assert frozen == ["mini", *(f"{tmp_path}/{r}_1/exported/{r}" for r in study.RECIPES.value)]
-    assert np.asarray(Image.open(tmp_path / "stages.png")).shape == (400, 640, 3)
+    assert np.asarray(Image.open(tmp_path / "stages.png")).shape == (600, 960, 3)
 
 
 def test_images_of_a_folder_are_taken_evenly(tool, tmp_path):

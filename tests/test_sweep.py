@@ -38,5 +38,5 @@ def test_a_sweep_leaves_csv_and_png_and_repeats_no_run(tool, tmp_path, monkeypat
         **{"stage": "stage2", "accuracy": "0.3"},
     }
     picture = np.asarray(Image.open(tmp_path / "scores.png"))
-    assert picture.shape == (400, 640, 3)
+    assert picture.shape == (600, 960, 3)
     assert (picture == (214, 39, 40)).all(-1).sum() > 200  # the line of pirl's best stage
