@@ -103,7 +103,8 @@ def test_normals_face_the_camera(many):
     middle = (np.arange(SIDE) + 0.5) * 2 / SIDE - 1
     x, y = np.broadcast_arrays(middle * lens, middle[:, None] * lens)
     facing = np.stack([x, y, np.ones_like(x)], -1) * many["normals"]
-    assert np.mean(facing.sum(-1) <= 1e-3) > 0.9999
+    assert np.mean(facing.sum(-1) <= 1e-3) > 0.999
+    assert facing.sum(-1).max() < 0.4  # where a torus is grazed
 
 
 def test_edges_are_where_the_instance_changes(source, many):

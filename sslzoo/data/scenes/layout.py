@@ -11,7 +11,7 @@ from sslzoo.data.order import fold, uniform
 from sslzoo.data.scenes.poses import between, outline, pose, proportions, support
 from sslzoo.data.scenes.solids import KINDS
 from sslzoo.data.scenes.textures import PATTERNS
-from sslzoo.data.scenes.vectors import dot, inverse_root, turn, unit
+from sslzoo.data.scenes.vectors import add, dot, inverse_root, turn, unit
 
 SOLIDS = 6  # at most; the first is the largest and the nearest
 PLANES = ("floor", "wall", "side wall", "sky")
@@ -64,7 +64,7 @@ def draw(key, kind):
     place = (between(next(one), -0.25, 0.25) * lens, between(next(one), -0.05, 0.2) * lens)
     turned = pose(many)
     axes = tuple(  # of each solid, in camera coordinates
-        tuple(sum(turned[i][axis] * world[i][j][:, None] for i in range(3)) for j in range(3))
+        tuple(add(*(turned[i][axis] * world[i][j][:, None] for i in range(3))) for j in range(3))
         for axis in range(3)
     )
     view = [x[:, None] for x in unit((*place, zero + 1))]
