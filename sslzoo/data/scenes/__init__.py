@@ -17,7 +17,10 @@ MAPS = {"image": 3, "depth": 1, "normals": 3, "edges": 1}
 class Scenes(Source):
     """Scene `i` is a pure function of the seed, the split and `i`; nothing is stored.
 
-    One to six solids stand on a floor, before walls or the sky, in the light of one or two lamps.
+    Only the pixels of a crop are rendered, by a graph of its own: they differ from those of the
+    whole scene by rounding, and where that decides who is in front, by a pixel.
+
+    Two to six solids stand on a floor, before walls or the sky, in the light of one or two lamps.
     Colours are Lambert's law with a highlight; the key light casts shadows, the fill light none.
     Nothing is antialiased, but patterns fade where a pixel would see too much of them.
 
