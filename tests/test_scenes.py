@@ -103,7 +103,8 @@ def test_normals_face_the_camera(many):
     middle = (np.arange(SIDE) + 0.5) * 2 / SIDE - 1
     x, y = np.broadcast_arrays(middle * lens, middle[:, None] * lens)
     facing = np.stack([x, y, np.ones_like(x)], -1) * many["normals"]
-    assert np.mean(facing.sum(-1) <= 1e-3) > 0.9999
+    assert np.mean(facing.sum(-1) <= 1e-3) > 0.999
+    assert facing.sum(-1).max() < 0.4  # where a torus is grazed
 
 
 def test_edges_are_where_the_instance_changes(source, many):
@@ -136,9 +137,10 @@ def inside(kind, extra, p):
     }[kind]
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=15, deadline=None)
 @given(
-    kind=st.sampled_from(KINDS), octahedron=st.booleans(), tube=st.floats(0.2, 0.36),
+    octahedron=st.booleans(), tube=st.floats(0.2, 0.36),
     seed=st.integers(0, 2**32 - 1), distance=st.floats(2, 20),
 )  # fmt: skip
 def test_a_ray_enters_where_a_solid_begins(kind, octahedron, tube, seed, distance):
@@ -146,7 +148,7 @@ def test_a_ray_enters_where_a_solid_begins(kind, octahedron, tube, seed, distanc
     extra = tube if kind == "torus" else float(octahedron)
     start = rng.normal(size=3)
     start *= distance / np.linalg.norm(start)
-    direction = rng.uniform(-1, 1, (3, 40)) - start[:, None]
+    direction = rng.uniform(-1.3, 1.3, (3, 40)) - start[:, None]
     rays = [np.full(40, x, np.float32) for x in start], list(direction.astype(np.float32))
     numbers = tf.fill([40], np.float32(extra))
     t = solids.entry(kind, *rays, numbers).numpy()
@@ -154,12 +156,17 @@ def test_a_ray_enters_where_a_solid_begins(kind, octahedron, tube, seed, distanc
     steps = 1 + np.linspace(-span, span, 1500)
     within = inside(kind, extra, start[:, None, None] + direction[:, :, None] * steps)
     first = np.where(within.any(1), steps[within.argmax(1)], np.inf)
-    clear = within.sum(1) != 0  # a ray may graze a solid between two steps
     agree = np.abs(np.minimum(t, 9) - np.minimum(first, 9)) < 8 * span / 1500
     thick = within.sum(1) > 75
     # A ray that grazes a torus may pass its other side by.
     assert agree[thick].all() or (kind == "torus" and agree[thick].mean() > 0.75)
-    assert not (np.isfinite(t) & ~clear).sum() > 3
+    # Whatever is hit is of the surface: a little further in is in, further out is out.
+    point = (start[:, None] + direction * np.where(np.isfinite(t), t, 0))[:, np.isfinite(t)]
+    if kind == "torus":
+        assert inside(kind, extra + 0.02, point * (0.98 - extra) / (1 - extra)).all()
+    else:
+        assert inside(kind, extra, 0.98 * point).all()
+        assert not inside(kind, extra, 1.02 * point).any()
     # The normal: out of it is out, into it is in.
     hit = thick & np.isfinite(t)
     point = start[:, None] + direction * np.where(hit, t, 0)
@@ -167,7 +174,7 @@ def test_a_ray_enters_where_a_solid_begins(kind, octahedron, tube, seed, distanc
     normal = normal[:, hit] / np.linalg.norm(normal[:, hit], axis=0)
     point = point[:, hit]
     assert ((normal * direction[:, hit]).sum(0) < 1e-3).all()
-    assert np.mean(inside(kind, extra, point - 0.02 * normal)) >= 0.9 or not hit.any()
+    assert np.mean(inside(kind, extra, point - 0.005 * normal)) >= 0.7 or not hit.any()
     assert not inside(kind, extra, point + 0.02 * normal).any()
 
 
@@ -186,6 +193,9 @@ def ball(source):
     below, far = 5 * up[2] - 0.8, tf.fill([1, 1], -layout.NOWHERE)
     offset = tf.concat([below, far, far, scene.offset[:, 3:]], 1)
     solid = {"reach": reach, "centre": centre, "local": local}
+    one = tf.ones([1])
+    fill = (0 * one, 0 * one, -one), (0.3 * one, 0.2 * one, 0.1 * one)  # from the camera
+    solid["lights"] = scene.lights[0], fill
     return scene._replace(**solid, offset=offset, paint=paint)
 
 
@@ -256,6 +266,8 @@ def test_a_crop_is_rendered_as_the_whole_is(source):
 
 def test_neither_chunks_nor_order_matter(source):
     options = {"crop": 24, "seed": 4, "epoch_size": 50, "stop": 90}
+    spec = source.examples(**options).element_spec
+    assert all(spec[name].shape == (24, 24, count) for name, count in source.maps.items())
     once = elements(source, **options)
     other = data.load("scenes", resize=SIDE, labels=True, maps=True)
     other.chunk = 7
@@ -287,8 +299,9 @@ def test_maps_change_no_colour(source):
     assert source.maps == {"image": 3, "depth": 1, "normals": 3, "edges": 1}
     index, place = tf.range(12, dtype=tf.int64), tf.fill([12, 2], 0.2)
     one, two = (s.open_chunk(index, place, 24) for s in (plain, source))
-    assert one.shape == (12, 24, 24, 3)
-    assert np.mean(np.abs(one - two["image"]) < 1e-4) > 0.9999
+    assert one.keys() == {"image"}
+    assert one["image"].shape == (12, 24, 24, 3)
+    assert np.mean(np.abs(one["image"] - two["image"]) < 1e-4) > 0.9999
 
 
 # === Labels ===

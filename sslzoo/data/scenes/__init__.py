@@ -17,7 +17,10 @@ MAPS = {"image": 3, "depth": 1, "normals": 3, "edges": 1}
 class Scenes(Source):
     """Scene `i` is a pure function of the seed, the split and `i`; nothing is stored.
 
-    One to six solids stand on a floor, before walls or the sky, in the light of one or two lamps.
+    Only the pixels of a crop are rendered, by a graph of its own: they differ from those of the
+    whole scene by rounding, and where that decides who is in front, by a pixel.
+
+    Two to six solids stand on a floor, before walls or the sky, in the light of one or two lamps.
     Colours are Lambert's law with a highlight; the key light casts shadows, the fill light none.
     Nothing is antialiased, but patterns fade where a pixel would see too much of them.
 
@@ -53,10 +56,11 @@ class Scenes(Source):
 
     def open(self, raw, place, crop):
         """One scene."""
-        return tf.nest.map_structure(lambda x: x[0], self.open_chunk(raw[None], place[None], crop))
+        drawn = {name: x[0] for name, x in self.open_chunk(raw[None], place[None], crop).items()}
+        return drawn if len(drawn) > 1 else drawn["image"]
 
     def open_chunk(self, raw, place, crop):
-        """(n,) indices, each rendered where its crop at `place` (n, 2) is."""
+        """(n,) indices, each rendered where its crop at `place` (n, 2) is; a dict."""
         specs = tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, 2], tf.float32)
         return self._rendered.get_concrete_function(*specs, crop)(raw, place)
 
@@ -66,14 +70,16 @@ class Scenes(Source):
         more = len(self.maps) > 1  # edges look at the next row and column
         rows, columns = (corner[:, i, None] + tf.range(width + more) for i in (0, 1))
         drawn = render(self.scene(raw), rows, columns, self.side)
-        if not more:
-            return tf.ensure_shape(drawn["image"], (None, width, width, 3))
         instance = drawn.pop("instance")
-        here = instance[:, :-1, :-1]
-        edges = (here != instance[:, :-1, 1:]) | (here != instance[:, 1:, :-1])
-        maps = {name: x[:, :-1, :-1] for name, x in drawn.items()}
-        maps["edges"] = tf.cast(edges[..., None], tf.float32)
-        return {n: tf.ensure_shape(maps[n], (None, width, width, c)) for n, c in MAPS.items()}
+        if more:
+            here = instance[:, :-1, :-1]
+            edges = (here != instance[:, :-1, 1:]) | (here != instance[:, 1:, :-1])
+            drawn = {name: x[:, :-1, :-1] for name, x in drawn.items()}
+            drawn["edges"] = tf.cast(edges[..., None], tf.float32)
+        return {
+            name: tf.ensure_shape(drawn[name], [None, width, width, count])
+            for name, count in self.maps.items()
+        }
 
     def scene(self, index):
         """The `layout.Scene` of (n,) indices."""

@@ -11,7 +11,7 @@ from sslzoo.data.order import fold, uniform
 from sslzoo.data.scenes.poses import between, outline, pose, proportions, support
 from sslzoo.data.scenes.solids import KINDS
 from sslzoo.data.scenes.textures import PATTERNS
-from sslzoo.data.scenes.vectors import dot, inverse_root, turn, unit
+from sslzoo.data.scenes.vectors import add, dot, inverse_root, turn, unit
 
 SOLIDS = 6  # at most; the first is the largest and the nearest
 PLANES = ("floor", "wall", "side wall", "sky")
@@ -49,13 +49,32 @@ class Scene(NamedTuple):
 def draw(key, kind):
     """Scenes of keys (n,) uint64, whose largest solid is of `kind` (n,) int32."""
     one = _numbers(fold(key, 1), 40)
-    many = _numbers(fold(fold(key, 2)[:, None], tf.range(SOLIDS)), 16)
     lens = between(next(one), 0.4, 0.62)
     cos, sin = turn(between(next(one), 0.05, 0.25))  # of the pitch
     zero = tf.zeros_like(cos)
     world = ((zero + 1, zero, zero), (zero, -sin, cos), (zero, -cos, -sin))  # right, ahead, up
-    up = world[2]
+    many = _numbers(fold(fold(key, 2)[:, None], tf.range(SOLIDS)), 16)
+    solids = _solids(one, many, kind, lens, world)
+    floor, radius = solids["floor"], solids["radius"]
+    planes = _planes(one, world, floor, radius, solids["centre"], solids["reach"])
+    lights, ambient = _lights(one, world)
+    frames = tuple(
+        tuple(tf.concat(pair, 1) for pair in zip(*axis, strict=True))
+        for axis in zip(solids["axes"], planes["axes"], strict=True)
+    )
+    origin = tuple(tf.concat(x, 1) for x in zip(solids["centre"], planes["origin"], strict=True))
+    sizes = tf.repeat(1.2 * radius[:, None], len(PLANES), 1)
+    sizes = tf.concat([solids["size"], sizes], 1)
+    return Scene(
+        **{"lens": lens, "up": world[2], "lights": lights, "ambient": ambient},
+        **{name: solids[name] for name in ("kind", "extra", "centre", "local", "reach")},
+        **{"normal": planes["axes"][2], "offset": planes["offset"], "top": planes["top"]},
+        paint=_paint(key, frames, origin, sizes),
+    )
 
+
+def _solids(one, many, kind, lens, world):
+    """What, how large, how turned and where; the first's distance and place say where all are."""
     kinds = tf.cast(next(many) * len(KINDS), tf.int32)
     kinds = tf.concat([kind[:, None], kinds[:, 1:]], 1)
     distance = between(next(one), 2.5, 5.0)
@@ -64,41 +83,33 @@ def draw(key, kind):
     place = (between(next(one), -0.25, 0.25) * lens, between(next(one), -0.05, 0.2) * lens)
     turned = pose(many)
     axes = tuple(  # of each solid, in camera coordinates
-        tuple(sum(turned[i][axis] * world[i][j][:, None] for i in range(3)) for j in range(3))
+        tuple(add(*(turned[i][axis] * world[i][j][:, None] for i in range(3))) for j in range(3))
         for axis in range(3)
     )
-    view = [x[:, None] for x in unit((*place, zero + 1))]
+    view = [x[:, None] for x in unit((*place, tf.ones_like(lens)))]
     half, extra, around = proportions(kinds, many)
     area = outline(kinds, half, extra, [dot(axis, view) for axis in axes])
     scale = size * inverse_root(area)
-    half, around = tuple(scale * x for x in half), scale * around
+    half = tuple(scale * x for x in half)
     rest = support(kinds, half, extra, turned[2])
-    first = (place[0] * distance, place[1] * distance, distance)
-    floor = dot(up, first) - rest[:, 0]  # along `up`; below the camera, so negative
+    floor = dot(world[2], (place[0] * distance, place[1] * distance, distance)) - rest[:, 0]
     depth = distance[:, None] * between(next(many), *DISTANCE)
     mirror = tf.where(next(one) < 0.5, -1.0, 1.0)[:, None]
     aside = mirror * tf.constant(SIDE) * between(next(many), *ASIDE) * lens[:, None]
-    foot_x = (aside + place[0][:, None]) * depth
-    foot_y = -(floor[:, None] + sin[:, None] * depth) / cos[:, None]
-    centre = tuple(
-        foot + rest * up[:, None] for foot, up in zip((foot_x, foot_y, depth), up, strict=True)
-    )
-    there = next(many) < tf.constant(SHARE)
-    reach = tf.where(there, around, -1.0)
+    return {
+        **{"kind": kinds, "extra": extra, "axes": axes, "size": size},
+        **{"radius": radius, "floor": floor},  # along `up`; below the camera, so negative
+        "centre": _standing((aside + place[0][:, None]) * depth, depth, floor, rest, world[2]),
+        "local": tuple(tuple(x / h for x in axis) for axis, h in zip(axes, half, strict=True)),
+        "reach": tf.where(next(many) < tf.constant(SHARE), scale * around, -1.0),
+    }
 
-    local = tuple(tuple(x / h for x in axis) for axis, h in zip(axes, half, strict=True))
-    planes = _planes(one, world, floor, radius, centre, reach)
-    lights, ambient = _lights(one, world)
-    frames = tuple(
-        tuple(tf.concat([axes[i][j], planes["axes"][i][j]], 1) for j in range(3)) for i in range(3)
-    )
-    origin = tuple(tf.concat(x, 1) for x in zip(centre, planes["origin"], strict=True))
-    sizes = tf.concat([size, tf.repeat(1.2 * radius[:, None], len(PLANES), 1)], 1)
-    return Scene(
-        *(lens, up, lights, ambient, kinds, extra, centre, local, reach),
-        *(planes["axes"][2], planes["offset"], planes["top"]),
-        _paint(key, frames, origin, sizes),
-    )
+
+def _standing(x, z, floor, rest, up):
+    """Centres (triple of (n, K)) that are `rest` above the floor where that has x and z."""
+    up = [u[:, None] for u in up]
+    y = (floor[:, None] - up[2] * z) / up[1]
+    return tuple(foot + rest * u for foot, u in zip((x, y, z), up, strict=True))
 
 
 def _numbers(key, count):

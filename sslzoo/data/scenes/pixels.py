@@ -5,7 +5,7 @@ import tensorflow as tf
 from sslzoo.data.scenes import solids
 from sslzoo.data.scenes.layout import FAR, PLANES, SKY, SOLIDS
 from sslzoo.data.scenes.textures import pattern
-from sslzoo.data.scenes.vectors import along, dot, unit
+from sslzoo.data.scenes.vectors import add, along, dot, unit
 
 SHARPNESS = 5  # the highlight is a cosine squared that often
 AHEAD = 2e-3  # metres that a shadow's ray starts above the surface
@@ -89,7 +89,7 @@ def _solids(scene, ray, depth, surface, normal):
     n, pixels = tf.shape(depth)[0], tf.shape(depth)[1]
     centre = [c[:, :, None] for c in scene.centre]
     toward = dot(centre, (ray[0][:, None], ray[1][:, None], 1.0))  # (n, K, P)
-    square = (ray[0] * ray[0] + ray[1] * ray[1] + 1)[:, None]
+    square = add(ray[0] * ray[0], ray[1] * ray[1], 1.0)[:, None]
     pairs = _Pairs(scene, toward * toward > square * _bound(scene))
 
     target = pairs.scene * pixels + pairs.pixel
@@ -180,7 +180,7 @@ def _light(scene, ray, point, normal, surface):
     other = tf.maximum(dot(normal, fill), 0.0)
     above = 0.65 + 0.35 * dot(normal, [x[:, None] for x in scene.up])
     light = [
-        a[:, None] * above + s * seen + f * other
+        add(a[:, None] * above, s * seen, f * other)
         for a, s, f in zip(scene.ambient, sun_colour, fill_colour, strict=True)
     ]
     view = unit((*ray, tf.ones_like(ray[0])))
@@ -233,5 +233,5 @@ def _colour(scene, ray, point, normal, surface, shine, pixel):
     sky = surface == SKY
     for i in range(3):
         albedo = paint[12 + i] + share * (paint[15 + i] - paint[12 + i])
-        shaded = tf.where(sky, albedo, albedo * light[i] + gloss * mirrored[i])
+        shaded = tf.where(sky, albedo, add(albedo * light[i], gloss * mirrored[i]))
         yield tf.sqrt(tf.clip_by_value(shaded, 0.0, 1.0))

@@ -5,7 +5,7 @@ import math
 import tensorflow as tf
 
 from sslzoo.data.scenes.solids import KINDS, ROUND
-from sslzoo.data.scenes.vectors import dot, rotation, turn
+from sslzoo.data.scenes.vectors import add, dot, rotation, turn
 
 OCTAHEDRON, PILLOW, CONE = 0.46, 1.41, 1.06  # fitted: see `outline`
 
@@ -25,8 +25,8 @@ def proportions(kinds, numbers):
     b = tf.where(even | which["cylinder"] | which["cone"], a, b)
     number = next(numbers)
     extra = tf.where(which["torus"], between(number, 0.2, 0.36), tf.where(number < 0.5, 0.0, 1.0))
-    square = tf.where(which["cylinder"] | which["cone"], a * a, a * a + b * b)
-    around = tf.where(which["superquadric"], 1.32, tf.sqrt(square + c * c))
+    side = tf.where(which["cylinder"] | which["cone"], 0.0, b * b)
+    around = tf.where(which["superquadric"], 1.32, tf.sqrt(add(a * a, side, c * c)))
     return (a, b, c), extra, 1.01 * tf.where(even, 1.0, around)
 
 
@@ -40,14 +40,14 @@ def outline(kinds, half, extra, view):
     flat = tf.sqrt(tf.maximum(1 - z * z, 0.0))
     disc, ring = a * a * z, 1 - extra
     hole = tf.maximum(ring - extra, 0.0) * tf.maximum(ring * z - extra, 0.0)
-    around = tf.sqrt(2 * (1 + z * z)) * ring * extra + extra * extra
-    ellipsoid = tf.sqrt((b * c * x) ** 2 + (a * c * y) ** 2 + (a * b * z) ** 2)
+    around = add(tf.sqrt(2 * (1 + z * z)) * ring * extra, extra * extra)
+    ellipsoid = tf.sqrt(add((b * c * x) ** 2, (a * c * y) ** 2, (a * b * z) ** 2))
     of_kind = {
         "sphere": tf.ones_like(x),
-        "box": (b * c * x + a * c * y + a * b * z) * (4 / math.pi),
+        "box": add(b * c * x, a * c * y, a * b * z) * (4 / math.pi),
         "cylinder": disc + a * c * flat * (4 / math.pi),
         "cone": CONE * tf.maximum(disc, disc / 2 + a * c * flat * (2 / math.pi)),
-        "torus": ring * ring * z + around - hole,
+        "torus": add(ring * ring * z, around, -hole),
         "superquadric": ellipsoid * tf.where(extra > 0.5, OCTAHEDRON, PILLOW),
     }
     return pick(of_kind, kinds)
@@ -55,7 +55,7 @@ def outline(kinds, half, extra, view):
 
 def pick(of_kind, kinds):
     """Of the values (n, K) for every kind those of `kinds` (n, K)."""
-    return sum(tf.where(kinds == i, of_kind[kind], 0.0) for i, kind in enumerate(KINDS))
+    return add(*(tf.where(kinds == i, of_kind[kind], 0.0) for i, kind in enumerate(KINDS)))
 
 
 def pose(numbers):
@@ -81,11 +81,11 @@ def support(kinds, half, extra, up):
     x, y, z = (h * tf.abs(u) for h, u in zip(half, up, strict=True))
     flat = tf.sqrt(x * x + y * y)
     above = half[2] * up[2]
-    pillow = tf.sqrt(x * x + y * y + z * z)
+    pillow = tf.sqrt(add(x * x, y * y, z * z))
     edged = (1 - 2.5 * ROUND) * tf.maximum(tf.maximum(x, y), z)
     of_kind = {
         "sphere": half[0],
-        "box": x + y + z,
+        "box": add(x, y, z),
         "cylinder": flat + z,
         "cone": tf.maximum(-above, above + flat),
         "torus": (1 - extra) * flat + extra * half[0],

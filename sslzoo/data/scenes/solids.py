@@ -11,7 +11,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from sslzoo.data.scenes.vectors import along, dot, inverse_root
+from sslzoo.data.scenes.vectors import add, along, dot, inverse_root
 
 KINDS = ("sphere", "box", "cylinder", "cone", "torus", "superquadric")
 INF = np.float32(np.inf)
@@ -123,8 +123,8 @@ def _repeat(steps, step, t):
 def _level(p, octahedron):
     """|x|^4 + |y|^4 + |z|^4 - 1, or |x| + |y| + |z| - 1 with rounded edges."""
     squares = [x * x for x in p]
-    edged = sum(tf.sqrt(s + ROUND**2) for s in squares)
-    return tf.where(octahedron, edged, sum(s * s for s in squares)) - 1
+    edged = add(*(tf.sqrt(s + ROUND**2) for s in squares))
+    return tf.where(octahedron, edged, dot(squares, squares)) - 1
 
 
 def _slopes(p, octahedron):

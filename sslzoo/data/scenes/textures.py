@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 from scipy import ndimage
 
+from sslzoo.data.scenes.vectors import add, dot
+
 PATTERNS = ("plain", "checker", "stripes", "dots", "tiles", "noise", "marble")
 PERIOD, FINER = 16, 2  # cells after which the noise repeats, lattice points in a cell
 
@@ -19,14 +21,14 @@ def pattern(kind, point):
     inner = [x - c for x, c in zip(point, cells, strict=True)]
     cloud = noise(point)
 
-    total = sum(cells)
+    total = add(*cells)
     off = [tf.abs(x - 0.5) for x in inner]
     vein = point[0] + 3 * cloud
     vein = tf.abs(2 * (vein - tf.floor(vein)) - 1)
     values = (
         total - 2 * tf.floor(total / 2),
         tf.where(inner[0] < 0.5, 1.0, 0.0),
-        tf.where(off[0] * off[0] + off[1] * off[1] + off[2] * off[2] < 0.11, 1.0, 0.0),
+        tf.where(dot(off, off) < 0.11, 1.0, 0.0),
         tf.where(tf.maximum(tf.maximum(off[0], off[1]), off[2]) > 0.44, 1.0, 0.0),
         tf.clip_by_value(3 * cloud - 1, 0.0, 1.0),
         vein * vein,
