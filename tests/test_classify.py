@@ -244,7 +244,7 @@ def test_finetuning_that_diverges_names_the_flag(data):
 
 @pytest.mark.parametrize(("flip", "expected"), [(True, 2), (False, 1)])
 def test_flips_are_a_matter_of_the_flag(data, flip, expected, monkeypatch):
-    """What `fit` is fed for one image over eight epochs: itself, or itself and its mirror image."""
+    """What `fit` is fed for one image over 16 epochs: itself, or itself and its mirror image."""
     seen = []
 
     def fit(self, batches, **_):
@@ -255,7 +255,7 @@ def test_flips_are_a_matter_of_the_flag(data, flip, expected, monkeypatch):
     source = sources.load(data, labels=True)
     monkeypatch.setattr(keras.Model, "fit", fit)
     with pytest.raises(KeyError):  # the empty history
-        probes.finetune(head, source, epochs=8, flip=flip, pad=0, choose=False)
+        probes.finetune(head, source, epochs=16, flip=flip, pad=0, choose=False)
     assert len(seen) == pytest.approx(expected * source.size, rel=0.05)
 
 

@@ -144,7 +144,10 @@ def no_libraries(tmp_path_factory):
     return {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
 
 
-@pytest.mark.parametrize("module", ["commands.classify", "commands.report", *RECIPES])
+COMMANDS = [f"commands.{name}" for name in ("classify", "compare", "probe", "report")]
+
+
+@pytest.mark.parametrize("module", [*COMMANDS, *RECIPES])
 def test_help_is_the_same_without_tensorflow_and_keras(module, no_libraries, capsys):
     main = importlib.import_module(f"sslzoo.{module}").main
     with pytest.raises(SystemExit):
@@ -165,6 +168,7 @@ def test_help_is_the_same_without_tensorflow_and_keras(module, no_libraries, cap
         ("sslzoo train jigsaw --epochs=0", "error: --epochs: expected 1 to "),
         ("sslzoo train jigsaw --epochs=0 --debug", "Traceback"),
         ("sslzoo classify --top_k=0", "error: --top_k: expected 1 to "),
+        ("sslzoo probe --shots=4,0", "error: --shots: expected 1 to "),
         ("sslzoo train nobody", "Received: 'nobody'"),
         ("sslzoo report --images=0 /not/there", "Received: /not/there"),
         ("sslzoo report /not/there --images=0", "error: --images: expected 1 to "),
@@ -330,7 +334,7 @@ def test_flags_txt_holds_what_a_python_caller_chose(tmp_path):
 
 def test_python_m_sslzoo_is_the_command():
     helped = shell("-m", "sslzoo", "--help").stdout
-    assert all(word in helped for word in ("list", "train", "classify", "serving-config", "pirl"))
+    assert all(word in helped for word in ("list", "train", "classify", "probe", "pirl"))
 
 
 def test_train_without_a_name_and_with_help(capsys):

@@ -72,6 +72,18 @@ def test_the_weights_that_do_best_on_held_out_labels_are_kept():
         assert np.mean(model(x).numpy().argmax(1) == y) == right
 
 
+def test_of_equal_rounds_the_later_one_is_kept():
+    plane = keras.layers.Dense(1, kernel_initializer="zeros", use_bias=False)
+    best = module._Best()
+    best.set_model(keras.Sequential([keras.Input((1,)), plane]))
+    best.on_train_begin()
+    for epoch, accuracy in enumerate((0.5, 0.9, 0.9, 0.8)):
+        plane.set_weights([np.array([[float(epoch)]])])
+        best.on_epoch_end(epoch, {"val_accuracy": accuracy})
+    best.on_train_end()
+    assert plane.get_weights()[0] == 2
+
+
 def test_what_is_trained_on_is_not_what_chooses():
     source = types.SimpleNamespace(size=60, labels=np.arange(60) % 3)
     train, held = module._split(source, np.arange(0, 60, 2), 0, True)

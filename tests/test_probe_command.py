@@ -12,6 +12,7 @@ import tensorflow as tf
 from sslzoo import export, probes
 from sslzoo.commands.probe import Probe
 from sslzoo.errors import UserError
+from sslzoo.pictures import retrieved
 from sslzoo.probes import cache, features, results
 from sslzoo.probes.classifier import untrained
 
@@ -180,6 +181,24 @@ def test_low_shot_has_a_row_for_each_number_of_labels(place, tmp_path, monkeypat
     assert [(r["shots"], r["labels"], r["draws"]) for r in rows] == [(2, 6, 5), (8, 24, 5)]
     assert all(r["std"] is not None and 0 <= r["random_accuracy"] <= 1 for r in rows)
     assert [len({*settings["table"]}) for _, settings in seen] == [6, 24]
+
+
+def test_retrieval_tells_and_draws_what_is_nearest(place, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(retrieved, "picture", lambda *a: drawn.append(a) or np.zeros((4, 4, 3)))
+    run = probe(place, tmp_path, kind="retrieval")
+    (row,) = run.run()
+    assert row["stage"] == "stage2"
+    assert len(row["stages"]) == 4
+    assert row["stages"][0]["recall@1"] > 0.8, "stage1 shows colours"
+    assert row["recall@1"] <= row["recall@5"] <= row["recall@10"]
+    assert row["random_recall@1"] == row["stages"][3]["recall@1"]
+    ((queries, answers, right),) = drawn
+    assert right.shape == (8, 10)
+    brightest = [image.mean((0, 1)).argmax() for image in queries]
+    for kind, found, fine in zip(brightest, answers, right, strict=True):
+        assert [image.mean((0, 1)).argmax() == kind for image in found] == [*fine]
+    assert (tmp_path / "out/retrieval_a.png").is_file()
 
 
 def test_finetune_has_a_row_for_each_share_and_leaves_the_encoder_alone(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import keras
 import numpy as np
@@ -396,6 +397,15 @@ def test_a_probe_that_fails_does_not_cost_the_export(tmp_path, logged):
     assert run.finish(pretext) is None
     assert any("no linear probe: Features must be finite" in line for line in logged)
     assert (tmp_path / "run/exported/toy/1/saved_model.pb").is_file()
+
+
+def test_labels_are_drawn_anew_but_where_all_are_wanted():
+    run = Run(probe_images=5, probe_draws=3, seed=2**32 - 1)
+    seeds = run._draws(types.SimpleNamespace(size=9))
+    assert seeds[0] == run.seed
+    assert len({*seeds}) == 3
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert run._draws(types.SimpleNamespace(size=5)) == [run.seed]
 
 
 def test_flags_may_change_as_long_as_nothing_was_trained(tmp_path):

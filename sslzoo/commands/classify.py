@@ -40,7 +40,8 @@ class Classify:
         head: linear, or RotNet's on a whole feature map (arXiv:1803.07728): mlp, with two hidden
             layers, or conv, a block of NIN; a linear one finds the stage for them.
         top_k: classes in an answer, at most.
-        finetune: train encoder and head together, from the fitted head on.
+        finetune: train encoder and head together, from the fitted head on, on padded crops; a tenth
+            of the labels is held out and chooses the epoch.
         epochs: of --finetune, and of a head that is not linear.
         learning_rate: the highest one of these epochs; RotNet's heads had 0.1.
         flip: mirror half of the images in these epochs.

@@ -28,6 +28,8 @@ COLUMNS = {
     "labels": "labels",
     "accuracy": "accuracy",
     "random_accuracy": "random init",
+    **{f"recall@{k}": f"recall@{k}" for k in (1, 5, 10)},
+    **{f"random_recall@{k}": f"random @{k}" for k in (1, 5, 10)},
     "majority": "blind guess",
     "scratch_accuracy": "from scratch",
     "supervised_accuracy": "all labels",
@@ -46,7 +48,9 @@ class Probe(Judged):
         dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME, or photos; more
             than one with commas between them.
         kind: what is asked. linear: how much of the labels a plane reads off each stage; low_shot:
-            the same of few labels a class; finetune: what training through the encoder makes of it.
+            the same of few labels a class; finetune: what training through the encoder makes of it;
+            retrieval: how often one of a test image's nearest training images is of its class, by
+            the last stage, with a picture.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         image_size: side of the square that images are brought to, in pixels; 0 takes the one in
             the encoder's card.
@@ -71,7 +75,7 @@ class Probe(Judged):
 
     encoder: str = ""
     dataset: str = "photos"
-    kind: Literal["linear", "low_shot", "finetune"] = "linear"
+    kind: Literal["linear", "low_shot", "finetune", "retrieval"] = "linear"
     data_dir: str = ""
     image_size: Pad = 0
     train_images: Count = 5000
@@ -127,7 +131,8 @@ class Probe(Judged):
             raise UserError(f"{expected}. Received: {self.frozen_below}")
         if self.kind == "finetune" and not self.model:
             raise UserError(
-                "--kind: expected linear or low_shot for a SavedModel. Received: finetune"
+                "--kind: expected another one for a SavedModel, which cannot learn. "
+                "Received: finetune"
             )
         _ = self.sources
         writable_folder(pathlib.Path(self.workdir))
@@ -184,6 +189,17 @@ class Probe(Judged):
                 row[f"{name}std"] = float(np.std(accuracies, ddof=1)) if len(found) > 1 else None
             rows.append(row)
         return rows
+
+    def _retrieval(self, spec: str) -> list[dict[str, Any]]:
+        """One row, of the last stage; all of them in it. Draws one picture."""
+        train, test = self.label_draws(spec)[0], self.images(spec, "test")
+        stages, answers = probes.retrieval(self.embedders, train, test)
+        last = [[row for row in stages if row["of"] == i][-1] for i in (0, 1)]
+        row = {"dataset": spec, "labels": train.stop, "test_labels": test.stop, **last[0]}
+        row |= {f"random_{key}": value for key, value in last[1].items() if "@" in key}
+        del row["of"]
+        self.draw(spec, answers[row["stage"]], self.drawn(train))
+        return [{**row, "stages": stages}]
 
     def _finetuned(self, spec: str, table: np.ndarray) -> float:
         """Accuracy on the test images of a copy of the encoder, trained on those of `table`."""

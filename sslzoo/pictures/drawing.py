@@ -45,17 +45,18 @@ def row(panels: dict[str, np.ndarray], right: bool | None = None, side: int = 96
         panel = np.asarray(panel)
         panel = enlarge(panel if panel.dtype == np.uint8 else to_uint8(panel), side)
         colour = 255 if right is None or name != "answer" else RIGHT if right else WRONG
-        columns.append(_captioned(name, _framed(panel, colour)))
+        columns.append(_captioned(name, framed(panel, colour)))
     height = max(len(column) for column in columns)
     columns = [_fitted(column, height, column.shape[1] + GAP) for column in columns]
     return np.concatenate(columns, axis=1)[:, :-GAP]
 
 
-def _framed(panel: np.ndarray, colour: int | tuple[int, int, int]) -> np.ndarray:
+def framed(panel: np.ndarray, colour: int | tuple[int, int, int]) -> np.ndarray:
+    """A frame of one colour around (h, w, 3) uint8."""
     height, width = panel.shape[:2]
-    framed = np.full((height + 2 * FRAME, width + 2 * FRAME, 3), colour, np.uint8)
-    framed[FRAME:-FRAME, FRAME:-FRAME] = panel
-    return framed
+    made = np.full((height + 2 * FRAME, width + 2 * FRAME, 3), colour, np.uint8)
+    made[FRAME:-FRAME, FRAME:-FRAME] = panel
+    return made
 
 
 def _captioned(name: str, panel: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from sslzoo.probes.linear_probe import Scores, beside, linear, random_twin
 from sslzoo.probes.low_shot import drawn, low_shot
 from sslzoo.probes.nearest import Monitor, knn
 from sslzoo.probes.nonlinear import nonlinear
+from sslzoo.probes.retrieval import neighbours, retrieval
 
 __all__ = [
     "Head",
@@ -18,7 +19,9 @@ __all__ = [
     "knn",
     "linear",
     "low_shot",
+    "neighbours",
     "nonlinear",
     "random_twin",
+    "retrieval",
     "scratch",
 ]

@@ -165,11 +165,29 @@ def _compile(model: keras.Model, learning_rate: float, steps: int) -> None:
     model.compile(optimizer, loss, metrics=["accuracy"])
 
 
+class _Best(keras.callbacks.Callback):
+    """Ends with the weights of the best round; of equals with the later, as the rate falls.
+
+    `keras.callbacks.EarlyStopping` would keep the earlier.
+    """
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Nothing is best."""
+        self.accuracy, self.weights = -1.0, self.model.get_weights()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keeps them."""
+        if logs["val_accuracy"] >= self.accuracy:
+            self.accuracy, self.weights = logs["val_accuracy"], self.model.get_weights()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Brings them back."""
+        self.model.set_weights(self.weights)
+
+
 def _fit(model: keras.Model, batches: Any, asked: Any, epochs: int, steps: int) -> Any:
     callbacks = [keras.callbacks.TerminateOnNaN()]
     if asked is not None:
-        # Patience for all rounds: it only keeps the best.
-        keep = {"monitor": "val_accuracy", "mode": "max", "restore_best_weights": True}
-        callbacks.append(keras.callbacks.EarlyStopping(patience=epochs, **keep))
+        callbacks.append(_Best())
     quiet = {"verbose": 2, "shuffle": False, "callbacks": callbacks}
     return model.fit(batches, epochs=epochs, steps_per_epoch=steps, validation_data=asked, **quiet)

@@ -4,7 +4,7 @@ Where a plane reads a stage, they ask what a small network can make of it: `mlp`
 code's `MultLayer`, `conv` its `NIN_ConvBlock3`, the network's own kind of block once more.
 
 Departures from the code: maps of more than 12,288 numbers are averaged to fewer, as those of large
-images would need hundreds of millions of weights; no weight decay; a cosine schedule.
+images would need hundreds of millions of weights; the schedule and the choice of `finetuning`.
 """
 
 import dataclasses

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import pathlib
+import re
 import shutil
 import tempfile
 from typing import Any
@@ -13,9 +14,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import data, encoders, export, precision, probes, zoo
+from sslzoo import data, encoders, export, pictures, precision, probes, zoo
 from sslzoo.data.order import keys
 from sslzoo.errors import UserError
+from sslzoo.pictures import retrieved
 from sslzoo.probes import saved
 from sslzoo.probes.cache import Cached, Images
 from sslzoo.probes.features import Embedder
@@ -96,6 +98,22 @@ class Judged:
         """The indices (n,) that a draw has."""
         size, position = images.source.size, tf.range(images.stop)
         return keys(position, images.seed, size, size, shuffle=True)["index"].numpy()
+
+    def draw(self: Any, spec: str, answers: np.ndarray, indices: np.ndarray) -> None:
+        """Eight random queries and the training images `indices[answers]`, as a PNG."""
+        train, test = self.sources[spec].values()
+        rng = np.random.default_rng(self.seed)
+        chosen = np.sort(rng.choice(test.size, min(8, test.size), replace=False))
+        found = indices[answers[chosen]]  # (8, k)
+        sizes = {"crop": self.size, "shuffle": False}
+        queries = [e["image"].numpy() for e in test.examples(table=chosen, **sizes)]
+        images = [e["image"].numpy() for e in train.examples(table=found.ravel(), **sizes)]
+        rows = [images[i : i + found.shape[1]] for i in range(0, len(images), found.shape[1])]
+        right = np.asarray(train.labels)[found] == np.asarray(test.labels)[chosen][:, None]
+        name = re.sub(r"\W+", "_", pathlib.Path(spec).stem)
+        path = pathlib.Path(self.workdir, f"retrieval_{name}.png")
+        pictures.save_png(path, retrieved.picture(queries, rows, right))
+        logging.info("queries and answers, wrong ones in red: %s", path)
 
 
 def _digest(source: data.Source) -> str:

@@ -1,0 +1,60 @@
+"""Which images does an encoder put beside an image? Exact nearest neighbours by their cosine."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+BATCH = 256  # queries at a time
+
+
+def neighbours(features: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+    """Rows of (N, D) nearest to each of (M, D), by cosine, nearest first: (M, min(k, N))."""
+    rows, asked = _unit(features), _unit(queries)
+    found = [
+        tf.math.top_k(
+            tf.matmul(asked[i : i + BATCH], rows, transpose_b=True), min(k, len(rows))
+        ).indices.numpy()
+        for i in range(0, len(asked), BATCH)
+    ]
+    return np.concatenate(found)
+
+
+def retrieval(
+    embedders: Sequence[Any], train: Any, test: Any, ks: Sequence[int] = (1, 5, 10)
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Asks for training images like each test image, stage by stage.
+
+    A query is right at k where one of its k nearest training images is of its class. A stage is
+    averaged over space, as `knn` has it.
+
+    Args:
+        embedders: of the encoder, and of its random twin, see `linear_probe.beside`.
+        train, test: what they read; labelled.
+        ks: numbers of neighbours.
+
+    Returns:
+        A row for each stage of each embedder, dicts of stage, of (0 or 1, which embedder) and
+        recall@k; and the indices (M, max(ks)) that each stage of the first one finds.
+    """
+    rows: list[dict[str, Any]] = []
+    answers: dict[str, np.ndarray] = {}
+    for i, embed in enumerate(embedders):
+        (x, y), (x_test, y_test) = embed(train), embed(test)
+        for stage, channels in embed.channels.items():
+            rows_of, asked = (
+                part.reshape(len(part), -1, channels).mean(1) for part in (x[stage], x_test[stage])
+            )
+            found = neighbours(rows_of, asked, max(ks))
+            right = y[found] == y_test[:, None]  # (M, max(ks))
+            recalls = {f"recall@{k}": float(right[:, :k].any(1).mean()) for k in ks}
+            rows.append({"stage": stage, "of": i, **recalls})
+            if not i:
+                answers[stage] = found
+    return rows, answers
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Of length 1, but for zeros."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
