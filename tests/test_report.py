@@ -55,7 +55,9 @@ def folder(tmp_path_factory):
         (run / "flags.txt").write_text("".join(f"--{k}={v}\n" for k, v in flags.items()))
         write_log(run / "log.csv", [{"epoch": n, "loss": 1 / n, "knn": 0.5} for n in (1, 2, 3)])
         pictures.save_png(run / "puzzles.png", np.full((20, 30, 3), 90, np.uint8))
-        card = {"recipe": "toy", "flags": flags, "scores": SCORES, "minutes": EVIL, "seed": 7}
+        odd = {"stage": EVIL, "accuracy": 0.1, "std": EVIL, "random_accuracy": None, "dims": EVIL}
+        card = {"recipe": "toy", "minutes": EVIL, "seed": 7, "scores": [*SCORES, odd]}
+        card["flags"] = flags
         export.save(tiny_encoder(), run / "exported/toy", card=card, image_size=16)
     return root
 
@@ -248,9 +250,9 @@ def test_of_several_exports_the_one_with_an_encoder_is_shown(folder, tmp_path):
 
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(folder, tmp_path):
-    paths = [str(folder / "other"), str(shutil.copytree(folder / "other", tmp_path / "other"))]
-    assert [run.name for run in reading.runs(paths)] == paths
-    assert [run.name for run in reading.runs(paths[:1])] == ["other"]
+    paths = [str(shutil.copytree(folder / "other", tmp_path / name / "seed0")) for name in "ab"]
+    assert [run.name for run in reading.runs(paths)] == ["a/seed0", "b/seed0"]
+    assert [run.name for run in reading.runs([paths[0], f"{paths[0]}/."])] == ["seed0"]
 
 
 def test_error_bars_are_a_standard_deviation_up_and_down():

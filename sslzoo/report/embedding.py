@@ -82,10 +82,14 @@ def _held_back(dataset: str, data_dir: str, resize: int, size: int, most: int) -
     try:
         read = [(pictures.to_uint8(one["image"]), one.get("label")) for one in batches]
     except tf.errors.OpError as error:
-        raise source.failure or UserError(f"{dataset}: {error.message}") from None
+        raise source.failure or UserError(f"{dataset}: {_line(error.message)}") from None
     pixels, labels = zip(*read, strict=True)
     known = None if source.labels is None else np.concatenate(labels)
     return Images(np.concatenate(pixels), known, [*(source.class_names or [])])
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:200]
 
 
 def _vectors(function: Any, images: Images) -> np.ndarray:
