@@ -247,6 +247,9 @@ def test_of_several_exports_the_one_with_an_encoder_is_shown(folder, tmp_path):
     shutil.copytree(run / "exported/toy", run / "exported/painter", symlinks=True)
     (run / "exported/painter/encoder.keras").unlink()
     assert [one.entry.name for one in reading.runs([str(run)])] == ["toy"]
+    report.main(root=str(run / "exported"), output=str(tmp_path / "zoo.html"))
+    words = text_of(tmp_path / "zoo.html")
+    assert (words.count(".embed_bytes("), words.count(".signatures")) == (1, 1)
 
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(folder, tmp_path):

@@ -12,7 +12,7 @@ from sslzoo import zoo
 from sslzoo.errors import UserError
 from sslzoo.report import facts
 
-ENCODER = "encoder.keras"  # what an animal has that can embed
+ENCODER = "encoder.keras"  # what an animal that embeds has, and a painter of images has not
 
 
 @dataclasses.dataclass(frozen=True)
