@@ -140,6 +140,7 @@ def test_a_log_that_is_none_is_named(text, tmp_path):
     ("owner", "name", "file"),
     [
         (callbacks.csv, "DictWriter", r"log\.csv"),
+        (callbacks.pictures, "save_png", r"source\.png"),
         (callbacks.pictures, "save_png", r"puzzles\.png"),
         (callbacks.checkpoints.np, "savez", r"unfinished\.tmp"),
     ],
@@ -149,8 +150,24 @@ def test_a_full_disk_is_one_line(owner, name, file, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     run = run_of(tmp_path, n=16, epochs=1)
+    if "source" not in file:
+        (tmp_path / "run/source.png").touch()  # there already
     monkeypatch.setattr(owner, name, full)
     with pytest.raises(UserError, match=rf"{file}: expected .* Received: No space left on device"):
+        training.pretrain(compiled(run), run)
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_too_many_bad_images_are_one_line(drawn, tmp_path):
+    """Met when `source.png` is drawn, or else in training."""
+    (tmp_path / "x").mkdir()
+    for i in range(8):
+        (tmp_path / f"x/{i}.jpg").write_bytes(jpeg(32) if i % 2 else b"\xff\xd8\xff cut off")
+    run = Run(dataset=str(tmp_path / "x"), workdir=str(tmp_path / "run"), resize=32, batch_size=2)
+    run.start("toy", {})
+    if drawn:
+        (tmp_path / "run/source.png").touch()
+    with pytest.raises(UserError, match="images cannot be decoded"):
         training.pretrain(compiled(run), run)
 
 

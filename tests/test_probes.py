@@ -14,6 +14,7 @@ from sslzoo.errors import UserError
 
 module = importlib.import_module("sslzoo.probes.linear_probe")
 softmax = importlib.import_module("sslzoo.probes.softmax")
+reading = importlib.import_module("sslzoo.probes.features")
 
 
 def tiny_encoder(seed=None):
@@ -198,14 +199,14 @@ def test_random_twin_is_the_same_architecture_with_other_weights():
 def test_pools_to_the_largest_square_that_fits_by_the_mean():
     encoder = tiny_encoder()
     images = np.random.default_rng(0).random((3, 12, 12, 3), np.float32)
-    data = module.dataset((images, np.arange(3)), "train")
-    features, labels = module.features(module.reader(encoder, (12, 12, 3), 36), data, 2)
+    data = reading.dataset((images, np.arange(3)), "train")
+    features, labels = reading.Embedder(encoder, (12, 12, 3), 36, 2)(data)
     assert {k: v.shape for k, v in features.items()} == {"stage1": (3, 36), "stage2": (3, 20)}
     taps = keras.Model(encoder.input, encoder.get_layer("stage1").output)
     expected = taps(images, training=False).numpy().reshape(3, 3, 4, 3, 4, 4).mean((2, 4))
     np.testing.assert_allclose(features["stage1"], expected.reshape(3, 36), atol=1e-6)
     np.testing.assert_array_equal(labels, np.arange(3))
-    whole, _ = module.features(module.reader(encoder, (12, 12, 3), 9600), data, 2)
+    whole, _ = reading.Embedder(encoder, (12, 12, 3), 9600, 2)(data)
     np.testing.assert_allclose(whole["stage1"], taps(images).numpy().reshape(3, -1), atol=1e-6)
 
 

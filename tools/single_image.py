@@ -131,7 +131,11 @@ def main(argv):
     with open(workdir / "stages.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerows([["images", *ticks], *([name, *line] for name, line in lines.items())])
-    pictures.save_png(workdir / "stages.png", chart.draw(lines, ticks, "linear probe, CIFAR-10"))
+    curves = {
+        name: {tick: [100 * y] for tick, y in zip(ticks, line, strict=False)}
+        for name, line in lines.items()
+    }
+    pictures.save_png(workdir / "stages.png", chart.lines(curves, "linear probe on CIFAR-10, %"))
     percent = {name: [f"{100 * y:.1f} %" for y in line] for name, line in lines.items()}
     rows = [{"images": name} | dict(zip(ticks, y, strict=True)) for name, y in percent.items()]
     second = [

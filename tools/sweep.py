@@ -45,14 +45,15 @@ def main(argv):
             found = scores(recipe, value, argv[1:])
             rows += [{"recipe": recipe, FLAG.value: value, **row} for row in found]
             best = max(row["accuracy"] for row in found)
-            lines.setdefault(f"{recipe}, best stage", []).append(best)
-            lines.setdefault(f"{recipe}, last stage", []).append(found[-1]["accuracy"])
+            ends = {"best": best, "last": found[-1]["accuracy"]}
+            for name, accuracy in ends.items():
+                lines.setdefault(f"{recipe}, {name} stage", {})[value] = [100 * accuracy]
     workdir.mkdir(parents=True, exist_ok=True)
     with open(workdir / "scores.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    pictures.save_png(workdir / "scores.png", chart.draw(lines, VALUES.value, FLAG.value))
+    pictures.save_png(workdir / "scores.png", chart.lines(lines, f"accuracy by --{FLAG.value}, %"))
     print(f"wrote {workdir}/scores.csv and scores.png")
 
 

@@ -9,7 +9,7 @@ ROUNDS = 12
 _CROP_STREAM = 0x6A09E667F3BCC908  # keeps the numbers that place the crop apart from the seeds
 
 
-def keys(position, seed, epoch_size, size, shuffle, table=None):
+def keys(position, seed, epoch_size, size, shuffle, table=None, centered=False):
     """What belongs to each position, before any image is read.
 
     Args:
@@ -20,6 +20,7 @@ def keys(position, seed, epoch_size, size, shuffle, table=None):
         shuffle: whether the order and the crops are random.
         table: None, or (size,) int64 that replaces each index by another at the end, so that an
             image which is in it twice gets two seeds.
+        centered: crops are in the middle though the order is random.
 
     Returns:
         dict of `position` and `index` (n,) int64, `seed` (n, 2) int32, `place` (n, 2) float32
@@ -40,7 +41,8 @@ def keys(position, seed, epoch_size, size, shuffle, table=None):
         )
         index = tf.ensure_shape(index, [None])
     key = fold(epoch_key, index)
-    place = uniform(fold(key, _CROP_STREAM)) if shuffle else tf.fill([tf.size(index), 2], 0.5)
+    drawn = shuffle and not centered
+    place = uniform(fold(key, _CROP_STREAM)) if drawn else tf.fill([tf.size(index), 2], 0.5)
     index = index if table is None else tf.gather(table, index)
     key = {"index": index, "seed": tf.bitcast(key, tf.int32), "place": place}
     return key | {"position": position}

@@ -155,9 +155,7 @@ class Source:
             )
 
         def key(position: tf.Tensor) -> dict[str, Any]:
-            key = keys(position, seed, epoch_size, drawn, shuffle, table)
-            if centered:
-                key["place"] = tf.fill(tf.shape(key["place"]), 0.5)
+            key = keys(position, seed, epoch_size, drawn, shuffle, table, centered)
             return {**key, "raw": self.fetch(key["index"])}
 
         def open_all(key: dict[str, Any]) -> dict[str, tf.Tensor]:

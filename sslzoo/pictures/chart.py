@@ -1,38 +1,41 @@
-"""Lines over a few ticks, such as scores by stage."""
+"""Curves, by matplotlib."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-SIZE, MARGIN = (640, 400), 48
-COLORS = ["#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e"]
-COLORS += ["#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"]
+WIDTH, HEIGHT, DPI = 8, 5, 120  # inches, pixels in one
 
 
-def draw(lines: Mapping[str, Sequence[float]], ticks: Sequence[str], label: str) -> np.ndarray:
-    """Shares in [0, 1] by tick, a line for each name: (400, 640, 3) uint8.
+def lines(
+    curves: Mapping[str, Mapping[str, Sequence[float]]], y_label: str, dashed: Sequence[str] = ()
+) -> np.ndarray:
+    """Curves over named places, such as accuracy by stage: (H, W, 3) uint8.
 
-    The axis goes from 0 to the best, rounded up to ten percent.
+    Args:
+        curves: {name: {place: values}}; of several values mean and standard deviation are shown.
+            All places in the order in which they come.
+        y_label: of the values.
+        dashed: names of curves to compare with.
     """
-    picture = Image.new("RGB", SIZE, "white")
-    pen = ImageDraw.Draw(picture)
-    top = -(-max(y for line in lines.values() for y in line) * 10 // 1) / 10
-    width, height = SIZE[0] - 2 * MARGIN, SIZE[1] - 2 * MARGIN
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second
+    from matplotlib.figure import Figure
 
-    def place(i: int, y: float) -> tuple[float, float]:
-        return MARGIN + width * i / max(len(ticks) - 1, 1), SIZE[1] - MARGIN - height * y / top
-
-    for tenth in range(round(top * 10) + 1):
-        pen.line([place(0, tenth / 10), place(len(ticks) - 1, tenth / 10)], fill="#dddddd")
-        pen.text((8, place(0, tenth / 10)[1] - 6), f"{tenth * 10} %", fill="black")
-    for i, tick in enumerate(ticks):
-        pen.text((place(i, 0)[0] - 8, SIZE[1] - MARGIN + 8), tick, fill="black")
-    pen.text((MARGIN, SIZE[1] - 20), label, fill="black")
-    for row, (name, line) in enumerate(lines.items()):
-        points, color = [place(i, y) for i, y in enumerate(line)], COLORS[row % len(COLORS)]
-        pen.line(points, fill=color, width=2)
-        for x, y in points:
-            pen.ellipse([x - 3, y - 3, x + 3, y + 3], fill=color)
-        pen.text((MARGIN + 8 + 200 * (row % 3), 8 + 14 * (row // 3)), name, fill=color)
-    return np.asarray(picture)
+    figure = Figure((WIDTH, HEIGHT), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot(ylabel=y_label)
+    places = list(dict.fromkeys(place for curve in curves.values() for place in curve))
+    for name, curve in curves.items():
+        x = [places.index(place) for place in curve]
+        style: dict[str, Any] = (
+            {"linestyle": "--", "color": "0.5"} if name in dashed else {"marker": "o"}
+        )
+        mean = [float(np.mean(values)) for values in curve.values()]
+        std = [float(np.std(v, ddof=1)) if len(v) > 1 else 0.0 for v in curve.values()]
+        axes.errorbar(x, mean, std, label=name, capsize=3, **style)
+    axes.set_xticks(range(len(places)), places)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -10,7 +10,7 @@ from typing import Any
 
 from sslzoo import pictures
 from sslzoo.errors import UserError, writing
-from sslzoo.pictures import plots
+from sslzoo.pictures import chart
 
 MARKERS = ("<!-- results -->", "<!-- /results -->")
 COLUMNS = ("name", "seed", "stage", "dims", "accuracy", "random_accuracy", "knn", "random_knn")
@@ -74,7 +74,7 @@ class Table:
                     if key in row:
                         values = curves.setdefault(curve, {}).setdefault(row["stage"], [])
                         values.append(100 * row[key])
-        return plots.lines(curves, "accuracy of the linear probe, %", dashed=["random init"])
+        return chart.lines(curves, "accuracy of the linear probe, %", dashed=["random init"])
 
     def put_into(self, path: pathlib.Path) -> None:
         """Replaces what stands between the `MARKERS` of a Markdown file."""

@@ -1,7 +1,9 @@
 """What an encoder has learnt, measured: every probe stands beside a random-init twin."""
 
-from sslzoo.probes.classifier import Head, finetune, fit_head
-from sslzoo.probes.linear_probe import Scores, linear, random_twin
+from sslzoo.probes.classifier import Head, fit_head
+from sslzoo.probes.finetuning import finetune, scratch
+from sslzoo.probes.linear_probe import Scores, beside, linear, random_twin
+from sslzoo.probes.low_shot import drawn, low_shot
 from sslzoo.probes.nearest import Monitor, knn
 from sslzoo.probes.nonlinear import nonlinear
 
@@ -9,10 +11,14 @@ __all__ = [
     "Head",
     "Monitor",
     "Scores",
+    "beside",
+    "drawn",
     "finetune",
     "fit_head",
     "knn",
     "linear",
+    "low_shot",
     "nonlinear",
     "random_twin",
+    "scratch",
 ]

@@ -1,13 +1,11 @@
 """A classifier head on one stage of an encoder: the plane of the linear probe, ready to be shipped.
 
-Frozen, it is logistic regression on pooled features, which needs no learning rate. Fine-tuning
-goes on from that plane through the whole encoder: a random head would first wreck the features
-(Kumar et al. 2022, arXiv:2202.10054).
+Frozen, it is logistic regression on pooled features, which needs no learning rate. Fine-tuning,
+`finetuning`, goes on from that plane.
 """
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -22,7 +20,6 @@ from sslzoo.probes.features import dataset, features, pooled, reader
 FEATURES = 2048  # of a stage, pooled: on CIFAR-10 a 4x4 grid of 128 channels
 BATCH = 256  # of the passes without gradients
 EPSILON = 1e-5  # added to variances
-STEP = 64  # images a step of fine-tuning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,63 +94,21 @@ def fit_head(
         planes[name] = _plane(x[name], y, seed)
         logging.info("%s: %.1f%% of the training labels held out", name, 100 * planes[name][0])
     best = max(planes, key=lambda name: planes[name][0])
-    shape = tuple(train.element_spec["image"].shape)
-    body = keras.Model(encoder.input, encoder.get_layer(best).output)
-    maps = keras.Input(body.compute_output_shape((None, *shape))[1:])
-    network = _network(maps, len(classes))
-    network.get_layer("norm").set_weights(planes[best][1])
-    network.get_layer("logits").set_weights(planes[best][2])
-    return Head(encoder, best, network, shape)
+    head = untrained(encoder, len(classes), train.element_spec["image"].shape[0], best)
+    head.network.get_layer("norm").set_weights(planes[best][1])
+    head.network.get_layer("logits").set_weights(planes[best][2])
+    return head
 
 
-def finetune(
-    head: Head,
-    source: Any,
-    *,
-    epochs: int = 5,
-    learning_rate: float = 0.01,
-    flip: bool = True,
-    seed: int = 0,
-    frozen: bool = False,
-) -> None:
-    """Trains a head and its encoder, in place, by SGD with momentum and a cosine schedule.
+def untrained(encoder: keras.Model, classes: int, side: int, stage: str = "") -> Head:
+    """A head with random weights for K classes on a stage, by default the last one.
 
-    Args:
-        head: a `Head`; its images are square.
-        source: has `size`, and `examples` with `image`, `label` and `seed` (see `sslzoo.data`).
-        epochs: passes over all its images.
-        learning_rate: the highest one.
-        flip: whether half of the images are mirrored.
-        seed: of order, crops and flips.
-        frozen: train the head alone; it sees the stage as it is at inference.
+    `side` is that of the square images that it is for, in pixels.
     """
-
-    def pair(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        image = example["image"]
-        if flip:
-            image = tf.image.stateless_random_flip_left_right(image, example["seed"])
-        return image, example["label"]
-
-    batch = min(STEP, source.size)
-    steps = source.size // batch
-    span = {"stop": epochs * steps * batch, "epoch_size": steps * batch}
-    examples = source.examples(seed=seed, crop=head.images[0], **span)
-    rate = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps)
-    model = head.network if frozen else head.model()
-    model.compile(
-        keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    batches = examples.map(pair, num_parallel_calls=tf.data.AUTOTUNE).batch(batch).prefetch(2)
-    batches = head.maps(batches) if frozen else batches
-    quiet = {"verbose": 2, "shuffle": False, "callbacks": [keras.callbacks.TerminateOnNaN()]}
-    done = model.fit(batches, epochs=epochs, steps_per_epoch=steps, **quiet)
-    if not np.isfinite(done.history["loss"][-1]):
-        raise UserError(
-            "--learning_rate: expected one at which the loss stays finite. "
-            f"Received: {learning_rate}"
-        )
+    stage, shape = stage or encoders.stages(encoder)[-1], (side, side, 3)
+    body = keras.Model(encoder.input, encoder.get_layer(stage).output)
+    maps = keras.Input(body.compute_output_shape((None, *shape))[1:])
+    return Head(encoder, stage, _network(maps, classes), shape)
 
 
 def _check_labels(y: np.ndarray, classes: Sequence[str]) -> None:

@@ -1,5 +1,8 @@
 """What probes read: every stage of a frozen encoder, pooled, over a whole dataset."""
 
+import functools
+import hashlib
+import json
 from collections.abc import Callable
 
 import keras
@@ -8,6 +11,56 @@ import tensorflow as tf
 
 from sslzoo import encoders
 from sslzoo.errors import UserError
+
+FEATURES = 9600  # of a stage, pooled: what the papers have
+BATCH = 256
+
+
+class Embedder:
+    """Reads a dataset through a frozen encoder: ({stage: (N, dims) float32}, labels (N,)).
+
+    Args:
+        encoder: functional model, (B, H, W, 3) in [0, 1] -> (B, h, w, C).
+        shape: of the images, (H, W, 3).
+        max_features: of a stage, pooled.
+        batch_size: images of a pass.
+
+    Attributes:
+        channels: {stage: C}.
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        shape: tf.TensorShape,
+        max_features: int = FEATURES,
+        batch_size: int = BATCH,
+    ) -> None:
+        self.encoder = encoder
+        self.settings = tuple(shape), max_features
+        self.batch_size = batch_size
+        names = encoders.stages(encoder)
+        self.channels = {name: encoder.get_layer(name).output.shape[-1] for name in names}
+
+    @functools.cached_property
+    def read(self) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+        """`reader`, traced when it is first asked for."""
+        return reader(self.encoder, *self.settings)
+
+    def __call__(self, data: tf.data.Dataset) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """`features` of it."""
+        return features(self.read, data, self.batch_size)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of weights, layers and settings, as hex; names but the stages' do not count."""
+        layers = [(type(x).__name__, {**x.get_config(), "name": ""}) for x in self.encoder.layers]
+        digest = hashlib.sha256(
+            json.dumps([layers, self.channels, self.settings], default=str).encode()
+        )
+        for weight in self.encoder.get_weights():
+            digest.update(str(weight.shape).encode() + weight.tobytes())
+        return digest.hexdigest()
 
 
 def dataset(data: tf.data.Dataset | tuple[np.ndarray, np.ndarray], name: str) -> tf.data.Dataset:

@@ -13,6 +13,7 @@ stage averaged over space.
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -20,10 +21,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import encoders, precision
+from sslzoo import precision
 from sslzoo.errors import UserError
 from sslzoo.probes import softmax
-from sslzoo.probes.features import dataset, features, reader
+from sslzoo.probes.features import BATCH, FEATURES, Embedder, dataset
 from sslzoo.probes.nearest import knn
 
 
@@ -83,8 +84,8 @@ def linear(
     *,
     seed: int = 0,
     random_init: bool = True,
-    max_features: int = 9600,
-    batch_size: int = 256,
+    max_features: int = FEATURES,
+    batch_size: int = BATCH,
 ) -> Scores:
     """Probe every stage of `encoder`, and of the same architecture at random init.
 
@@ -99,43 +100,63 @@ def linear(
     test = dataset(test, "test")
     encoder = precision.in_policy(encoder, "float32")
     models = [encoder, random_twin(encoder, seed)] if random_init else [encoder]
+    shape = draws[0].element_spec["image"].shape
+    return beside([Embedder(m, shape, max_features, batch_size) for m in models], draws, test, seed)
+
+
+def beside(embedders: Sequence[Any], draws: Sequence[Any], test: Any, seed: int) -> Scores:
+    """The scores of the first embedder, beside those of the second, if there is one.
+
+    Args:
+        embedders: `Embedder`s, or whatever else has `channels` and reads as they do.
+        draws: what they read of training images, one or more times.
+        test: what they read of test images, once each.
+        seed: of the splits that choose C.
+    """
     fits, y, y_test = [], np.array([]), np.array([])
-    for model in models:
-        read = reader(model, draws[0].element_spec["image"].shape, max_features)
-        channels = {s: model.get_layer(s).output.shape[-1] for s in encoders.stages(model)}
-        x_test, y_test = features(read, test, batch_size)
-        found, y = _over_draws(read, draws, x_test, y_test, channels, seed, batch_size)
+    for embed in embedders:
+        x_test, y_test = embed(test)
+        found, y = _over_draws(embed, draws, x_test, y_test, seed)
         fits.append(found)
     rows = [
         row | {f"random_{k}": twin[k] for twin in others for k in ("accuracy", "std", "C", "knn")}
-        for row, *others in zip(*(fit.values() for fit in fits), strict=True)
+        for row, *others in zip(*_rows(fits), strict=True)
     ]
-    classes, counts = np.unique(y, return_counts=True)
-    chance = float(np.mean(y_test == classes[counts.argmax()]))
-    number = len({*classes, *y_test})
+    chance, number = majority(y, y_test), len({*y, *y_test})
     return Scores(rows, len(y) // len(draws), len(y_test), number, chance, seed, len(draws))
 
 
+def majority(y: np.ndarray, y_test: np.ndarray) -> float:
+    """Accuracy on the labels (M,) of always answering the commonest one of (N,)."""
+    classes, counts = np.unique(y, return_counts=True)
+    return float(np.mean(y_test == classes[counts.argmax()]))
+
+
+def _rows(fits: list[dict[str, dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    """Stage by stage; of another encoder than a twin the best stage, for all of them."""
+    first = [*fits[0].values()]
+    return [first] + [
+        [*fit.values()]
+        if fit.keys() == fits[0].keys()
+        else [max(fit.values(), key=lambda row: row["accuracy"])] * len(first)
+        for fit in fits[1:]
+    ]
+
+
 def _over_draws(
-    read: Any,
-    draws: list[tf.data.Dataset],
-    x_test: dict[str, np.ndarray],
-    y_test: np.ndarray,
-    channels: dict[str, int],
-    seed: int,
-    batch_size: int,
+    embed: Any, draws: Sequence[Any], x_test: dict[str, np.ndarray], y_test: np.ndarray, seed: int
 ) -> tuple[dict[str, dict[str, Any]], np.ndarray]:
     """({stage: its row}, labels of all draws). Empties `x_test`: a stage is held while needed."""
     rows: dict[str, list[dict[str, Any]]] = {}
     labels: list[np.ndarray] = []
     for i, draw in enumerate(draws):
-        x, y = features(read, draw, batch_size)
+        x, y = embed(draw)
         check_labels(y, y_test)
         labels.append(y)
         for stage in [*x]:
-            asked = x_test.pop(stage) if draw is draws[-1] else x_test[stage]
+            asked = x_test.pop(stage) if i == len(draws) - 1 else x_test[stage]
             part = x.pop(stage), y, asked, y_test
-            row = _fit(stage, *part, seed + i) | {"knn": _vote(*part, channels[stage])}
+            row = _fit(stage, *part, seed + i) | {"knn": _vote(*part, embed.channels[stage])}
             rows.setdefault(stage, []).append(row)
     return {stage: _mean(of_draws) for stage, of_draws in rows.items()}, np.concatenate(labels)
 

@@ -13,8 +13,7 @@ from sslzoo.data.order import keys
 from sslzoo.errors import UserError
 from sslzoo.pretext import Pretext
 from sslzoo.probes import features, linear_probe
-
-DRAW = 1_000_003  # between the seeds of draws, far from other runs' seeds
+from sslzoo.training.judged import DRAW
 
 
 class Probing:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from sslzoo.data.order import fold, uniform
-from sslzoo.data.scenes.solids import KINDS, ROUND
+from sslzoo.data.scenes.poses import between, outline, pose, proportions, support
+from sslzoo.data.scenes.solids import KINDS
 from sslzoo.data.scenes.textures import PATTERNS
-from sslzoo.data.scenes.vectors import dot, rotation, turn
+from sslzoo.data.scenes.vectors import dot, inverse_root, turn, unit
 
 SOLIDS = 6  # at most; the first is the largest and the nearest
 PLANES = ("floor", "wall", "side wall", "sky")
@@ -24,9 +25,6 @@ SIDE = (0.0, -1.0, 1.0, -1.0, 1.0, 1.0)
 DISTANCE = ((1.0, 1.15, 1.15, 1.75, 1.75, 2.5), (1.0, 1.5, 1.5, 2.3, 2.3, 3.2))
 ASIDE = ((0.0, 0.68, 0.68, 0.35, 0.35, -0.6), (0.0, 0.95, 0.95, 0.8, 0.8, 0.6))
 SIZE = ((1.0, 0.4, 0.4, 0.4, 0.4, 0.4), (1.0, 0.7, 0.7, 0.75, 0.75, 0.8))
-# Makes the mean projected area of every kind that of the sphere: tests/test_scenes.py.
-EVEN = {"sphere": 1.0, "box": 0.95, "cylinder": 1.05, "cone": 1.3, "torus": 1.2}
-EVEN |= {"superquadric": 1.1}
 
 
 class Scene(NamedTuple):
@@ -52,27 +50,34 @@ def draw(key, kind):
     """Scenes of keys (n,) uint64, whose largest solid is of `kind` (n,) int32."""
     one = _numbers(fold(key, 1), 40)
     many = _numbers(fold(fold(key, 2)[:, None], tf.range(SOLIDS)), 16)
-    lens = _between(next(one), 0.4, 0.62)
-    cos, sin = turn(_between(next(one), 0.05, 0.25))  # of the pitch
+    lens = between(next(one), 0.4, 0.62)
+    cos, sin = turn(between(next(one), 0.05, 0.25))  # of the pitch
     zero = tf.zeros_like(cos)
     world = ((zero + 1, zero, zero), (zero, -sin, cos), (zero, -cos, -sin))  # right, ahead, up
     up = world[2]
 
     kinds = tf.cast(next(many) * len(KINDS), tf.int32)
     kinds = tf.concat([kind[:, None], kinds[:, 1:]], 1)
-    distance = _between(next(one), 2.5, 5.0)
-    radius = distance * lens * _between(next(one), 0.36, 0.5)
-    size = radius[:, None] * _between(next(many), *SIZE)
-    half, extra, around = _shape(kinds, size, many)
-    turned = _pose(many)
-    rest = _support(kinds, half, extra, turned[2])
-
-    place = (_between(next(one), -0.25, 0.25) * lens, _between(next(one), -0.05, 0.2) * lens)
+    distance = between(next(one), 2.5, 5.0)
+    radius = distance * lens * between(next(one), 0.36, 0.5)
+    size = radius[:, None] * between(next(many), *SIZE)
+    place = (between(next(one), -0.25, 0.25) * lens, between(next(one), -0.05, 0.2) * lens)
+    turned = pose(many)
+    axes = tuple(  # of each solid, in camera coordinates
+        tuple(sum(turned[i][axis] * world[i][j][:, None] for i in range(3)) for j in range(3))
+        for axis in range(3)
+    )
+    view = [x[:, None] for x in unit((*place, zero + 1))]
+    half, extra, around = proportions(kinds, many)
+    area = outline(kinds, half, extra, [dot(axis, view) for axis in axes])
+    scale = size * inverse_root(area)
+    half, around = tuple(scale * x for x in half), scale * around
+    rest = support(kinds, half, extra, turned[2])
     first = (place[0] * distance, place[1] * distance, distance)
     floor = dot(up, first) - rest[:, 0]  # along `up`; below the camera, so negative
-    depth = distance[:, None] * _between(next(many), *DISTANCE)
+    depth = distance[:, None] * between(next(many), *DISTANCE)
     mirror = tf.where(next(one) < 0.5, -1.0, 1.0)[:, None]
-    aside = mirror * tf.constant(SIDE) * _between(next(many), *ASIDE) * lens[:, None]
+    aside = mirror * tf.constant(SIDE) * between(next(many), *ASIDE) * lens[:, None]
     foot_x = (aside + place[0][:, None]) * depth
     foot_y = -(floor[:, None] + sin[:, None] * depth) / cos[:, None]
     centre = tuple(
@@ -81,10 +86,6 @@ def draw(key, kind):
     there = next(many) < tf.constant(SHARE)
     reach = tf.where(there, around, -1.0)
 
-    axes = tuple(  # of each solid, in camera coordinates
-        tuple(sum(turned[i][axis] * world[i][j][:, None] for i in range(3)) for j in range(3))
-        for axis in range(3)
-    )
     local = tuple(tuple(x / h for x in axis) for axis, h in zip(axes, half, strict=True))
     planes = _planes(one, world, floor, radius, centre, reach)
     lights, ambient = _lights(one, world)
@@ -107,68 +108,10 @@ def _numbers(key, count):
     return iter([x for pair in tf.unstack(drawn) for x in tf.unstack(pair, axis=-1)])
 
 
-def _between(number, low, high):
-    low, high = tf.constant(low), tf.constant(high)
-    return low + (high - low) * number
-
-
-def _shape(kinds, size, numbers):
-    """Half axes (triple), the further number, and the radius of a sphere around each solid."""
-    a, b, c = (_between(next(numbers), 0.65, 1.0) for _ in range(3))
-    half = tf.gather(tf.constant([EVEN[kind] for kind in KINDS]), kinds) * size
-    which = {kind: kinds == i for i, kind in enumerate(KINDS)}
-    even = which["sphere"] | which["torus"]
-    c = tf.where(even, 1.0, c)
-    a = tf.where(even, 1.0, a)
-    b = tf.where(even | which["cylinder"] | which["cone"], a, b)
-    number = next(numbers)
-    extra = tf.where(which["torus"], _between(number, 0.2, 0.36), tf.where(number < 0.5, 0.0, 1.0))
-    square = tf.where(which["cylinder"] | which["cone"], a * a, a * a + b * b)
-    around = tf.where(which["superquadric"], 1.32, tf.sqrt(square + c * c))
-    around = tf.where(even, 1.0, around)
-    return (a * half, b * half, c * half), extra, 1.01 * around * half
-
-
-def _pose(numbers):
-    """A rotation: a solid stands, lies on its side or on whatever part of it."""
-    how = next(numbers)
-    u = [_between(next(numbers), -1.0, 1.0) for _ in range(4)]
-    stands, lies = how < 0.4, how < 0.65
-    w = tf.where(lies, 1.0, u[0])
-    x = tf.where(stands, 0.0, tf.where(lies, 1.0, u[1]))
-    y, z = (tf.where(lies, 0.0, v) for v in u[2:])
-    tilt = rotation(w + 1e-3, x, y, z)
-    cos, sin = turn(_between(next(numbers), -1.0, 1.0))
-    zero = tf.zeros_like(cos)
-    yaw = ((cos, -sin, zero), (sin, cos, zero), (zero, zero, zero + 1))
-    return tuple(tuple(dot(row, [tilt[k][j] for k in range(3)]) for j in range(3)) for row in yaw)
-
-
-def _support(kinds, half, extra, up):
-    """(n, K) how far the centre is above the lowest point; `up` in the solid's directions.
-
-    Of the superquadric a lower bound: it may sink in a little.
-    """
-    x, y, z = (h * tf.abs(u) for h, u in zip(half, up, strict=True))
-    flat = tf.sqrt(x * x + y * y)
-    above = half[2] * up[2]
-    pillow = tf.sqrt(x * x + y * y + z * z)
-    edged = (1 - 2.5 * ROUND) * tf.maximum(tf.maximum(x, y), z)
-    of_kind = {
-        "sphere": half[0],
-        "box": x + y + z,
-        "cylinder": flat + z,
-        "cone": tf.maximum(-above, above + flat),
-        "torus": (1 - extra) * flat + extra * half[0],
-        "superquadric": tf.where(extra > 0.5, edged, pillow),
-    }
-    return sum(tf.where(kinds == i, of_kind[kind], 0.0) for i, kind in enumerate(KINDS))
-
-
 def _planes(numbers, world, floor, radius, centre, reach):
     """Floor, two walls behind whatever is there, the sky: axes, origin, offset, top."""
     right, ahead, up = world
-    cos, sin = turn(_between(next(numbers), -0.22, 0.22))
+    cos, sin = turn(between(next(numbers), -0.22, 0.22))
     tangent = tuple(cos * r - sin * a for r, a in zip(right, ahead, strict=True))
     back = tuple(-(sin * r + cos * a) for r, a in zip(right, ahead, strict=True))
     sign = tf.where(next(numbers) < 0.5, -1.0, 1.0)
@@ -183,15 +126,15 @@ def _planes(numbers, world, floor, radius, centre, reach):
     walled = next(numbers)
     offset = (
         floor,
-        behind(back, _between(next(numbers), 0.2, 3.0), walled < 0.75),
-        behind(side, _between(next(numbers), 0.2, 3.0), walled < 0.35),
+        behind(back, between(next(numbers), 0.2, 3.0), walled < 0.75),
+        behind(side, between(next(numbers), 0.0, 1.0), walled < 0.4),
         tf.fill(tf.shape(floor), -FAR),
     )
-    low = floor + radius * _between(next(numbers), 2.0, 5.0)
+    low = floor + radius * between(next(numbers), 2.0, 5.0)
     top = tf.where(next(numbers) < 0.35, low, NOWHERE)
     far = tf.fill(tf.shape(floor), NOWHERE)
     normals = (up, back, side, (0 * floor, 0 * floor, 0 * floor - 1))
-    yaw, dip = turn(_between(next(numbers), -1.0, 1.0))
+    yaw, dip = turn(between(next(numbers), -1.0, 1.0))
     along = tuple(yaw * r + dip * a for r, a in zip(right, ahead, strict=True))
     across = tuple(yaw * a - dip * r for r, a in zip(right, ahead, strict=True))
     depth_axis = tuple(-x for x in back)
@@ -216,21 +159,21 @@ def _lights(numbers, world):
     right, ahead, up = world
 
     def light(strength):
-        cos, sin = turn(_between(next(numbers), -1.0, 1.0))  # azimuth: 0 is behind the camera
-        flat, high = turn(_between(next(numbers), 0.22, 0.6))
+        cos, sin = turn(between(next(numbers), -1.0, 1.0))  # azimuth: 0 is behind the camera
+        flat, high = turn(between(next(numbers), 0.22, 0.6))
         direction = tuple(
             flat * (sin * r - cos * a) + high * u for r, a, u in zip(right, ahead, up, strict=True)
         )
         return direction, _tint(numbers, strength)
 
-    key = light(_between(next(numbers), 0.75, 1.1))
+    key = light(between(next(numbers), 0.75, 1.1))
     second = next(numbers)
-    fill = light(tf.where(second < 0.5, 0.0, _between(second, 0.0, 0.4)))
-    return (key, fill), _tint(numbers, _between(next(numbers), 0.22, 0.4))
+    fill = light(tf.where(second < 0.5, 0.0, between(second, 0.0, 0.4)))
+    return (key, fill), _tint(numbers, between(next(numbers), 0.22, 0.4))
 
 
 def _tint(numbers, strength):
-    warm = _between(next(numbers), -0.15, 0.15)
+    warm = between(next(numbers), -0.15, 0.15)
     return strength * (1 + warm), strength * tf.ones_like(warm), strength * (1 - warm)
 
 
@@ -241,22 +184,22 @@ def _paint(key, frames, origin, size):
     plain = next(numbers) < 0.15
     kind = tf.floor(1 + next(numbers) * (len(PATTERNS) - 1))
     kind = tf.where(sky, float(PATTERNS.index("noise")), tf.where(plain, 0.0, kind))
-    cells = _between(next(numbers), 1.0, 2.6) / size
+    cells = between(next(numbers), 1.0, 2.6) / size
     cells = tf.where(sky, 0.12, cells)
-    shift = [_between(next(numbers), 0.0, 64.0) for _ in range(3)]
+    shift = [between(next(numbers), 0.0, 64.0) for _ in range(3)]
     # A plane lies in the middle of a layer of cells.
     shift[2] = tf.where(tf.range(SKY + 1) < SOLIDS, shift[2], tf.floor(shift[2]) + 0.5)
     affine = []
     for axis, start in zip(frames, shift, strict=True):
         row = [cells * x for x in axis]
         affine += [*row, start - dot(row, origin)]
-    first = (next(numbers), _between(next(numbers), 0.0, 0.9), _between(next(numbers), 0.45, 1.0))
-    blue = (_between(first[0], 0.52, 0.64), 0.6 * first[1], _between(first[2], 0.5, 1.0))
+    first = (next(numbers), between(next(numbers), 0.0, 0.9), between(next(numbers), 0.45, 1.0))
+    blue = (between(first[0], 0.52, 0.64), 0.6 * first[1], between(first[2], 0.5, 1.0))
     first = tuple(tf.where(sky, s, c) for s, c in zip(blue, first, strict=True))
-    hue, saturation = first[0] + _between(next(numbers), -0.25, 0.25), 0.7 * next(numbers)
-    value = first[2] + tf.where(first[2] < 0.72, 0.35, -0.4) * _between(next(numbers), 0.6, 1.0)
+    hue, saturation = first[0] + between(next(numbers), -0.25, 0.25), 0.7 * next(numbers)
+    value = first[2] + tf.where(first[2] < 0.72, 0.35, -0.4) * between(next(numbers), 0.6, 1.0)
     second = (hue, tf.where(sky, 0.05, saturation), tf.where(sky, 0.95, value))
-    gloss = tf.maximum(_between(next(numbers), -0.4, 0.6), 0.0)
+    gloss = tf.maximum(between(next(numbers), -0.4, 0.6), 0.0)
     colours = (*_colour(*first), *_colour(*second))
     return [*affine, *colours, kind, gloss, cells]
 

@@ -16,7 +16,7 @@ from sslzoo.data.scenes.vectors import along, dot, inverse_root
 KINDS = ("sphere", "box", "cylinder", "cone", "torus", "superquadric")
 INF = np.float32(np.inf)
 TINY = 1e-7
-STEPS = {"torus": 24, "superquadric": 9}
+STEPS = {"torus": 64, "superquadric": 9}
 ROUND = 0.08  # of the octahedron's edges
 
 
@@ -86,33 +86,38 @@ def _cone(o, d, extra):
 
 
 def _torus(o, d, extra):
-    """Sphere tracing: the distance to a torus is known. Lines that graze it may miss it."""
-    length = tf.sqrt(dot(d, d))
-    inside = (1 - dot(o, o)) / (length * length)
+    """Sphere tracing: the distance to a torus is known. A line that grazes it comes near slowly."""
+    square = dot(d, d)
+    pace = inverse_root(square)
+    inside = (1 - dot(o, o)) / square
     leave = tf.sqrt(tf.maximum(inside, 0.0))
-    t = -leave
-    for _ in range(STEPS["torus"]):
-        distance = _tube(along(o, d, t), extra)
-        t += distance / length
-    hit = (inside > 0) & (t < leave) & (tf.abs(distance) < 2e-3)
-    return tf.where(hit, t, INF)
 
+    def tube(t):
+        x, y, z = along(o, d, t)
+        ring = tf.sqrt(x * x + y * y) - (1 - extra)
+        return tf.sqrt(ring * ring + z * z) - extra
 
-def _tube(p, extra):
-    ring = tf.sqrt(p[0] * p[0] + p[1] * p[1]) - (1 - extra)
-    return tf.sqrt(ring * ring + p[2] * p[2]) - extra
+    t = _repeat(STEPS["torus"], lambda t: t + pace * tube(t), -leave)
+    return tf.where((inside > 0) & (t < leave) & (tf.abs(tube(t)) < 1e-2), t, INF)
 
 
 def _superquadric(o, d, extra):
     """Newton's method, from outside: on a convex function it never goes too far."""
     low, high = _slabs(o, d)
     octahedron = extra > 0.5
-    t = tf.where(low < high, low, 0.0)
-    for _ in range(STEPS["superquadric"]):
+
+    def step(t):
         p = along(o, d, t)
-        t += _level(p, octahedron) / tf.maximum(-dot(_slopes(p, octahedron), d), 1e-4)
+        return t + _level(p, octahedron) / tf.maximum(-dot(_slopes(p, octahedron), d), 1e-4)
+
+    t = _repeat(STEPS["superquadric"], step, tf.where(low < high, low, 0.0))
     hit = (low < high) & (t < high) & (tf.abs(_level(along(o, d, t), octahedron)) < 1e-3)
     return tf.where(hit, t, INF)
+
+
+def _repeat(steps, step, t):
+    """A loop of the graph: unrolled, the graph takes twice as long to build."""
+    return tf.while_loop(lambda t: True, lambda t: (step(t),), (t,), maximum_iterations=steps)[0]
 
 
 def _level(p, octahedron):

@@ -1,0 +1,224 @@
+"""what any encoder is worth on labelled images, beside random init and blind guess
+
+sslzoo probe --encoder=rotation --dataset=FOLDER                  # a plane on each stage
+sslzoo probe --encoder=rotation --dataset=FOLDER --controls       # beside training from scratch
+sslzoo probe --encoder=rotation --dataset=a.npz,FOLDER --kind=low_shot
+sslzoo probe --encoder=MobileNetV2:imagenet --dataset=FOLDER --image_size=64 --kind=finetune
+"""
+
+import dataclasses
+import pathlib
+import sys
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from absl import logging
+
+from sslzoo import encoders, probes, ranges, zoo
+from sslzoo.errors import UserError, writable_folder
+from sslzoo.probes import results
+from sslzoo.probes.finetuning import STEP
+from sslzoo.ranges import Area, Count, OptionalCount, Pad, Positive, Seed
+from sslzoo.training.judged import Judged
+
+COLUMNS = {
+    "dataset": "dataset",
+    "stage": "stage",
+    "labels": "labels",
+    "accuracy": "accuracy",
+    "random_accuracy": "random init",
+    "majority": "blind guess",
+    "scratch_accuracy": "from scratch",
+    "supervised_accuracy": "all labels",
+    "gained": "gained",
+}
+
+
+@dataclasses.dataclass
+class Probe(Judged):
+    """Judges an encoder.
+
+    Args:
+        encoder: a name in the zoo, an exported folder, an encoder.keras, a SavedModel with a
+            signature `features`, or a backbone, NAME[:imagenet|:FILE]: with the weights that are
+            named, or random ones.
+        dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME, or photos; more
+            than one with commas between them.
+        kind: what is asked. linear: how much of the labels a plane reads off each stage; low_shot:
+            the same of few labels a class; finetune: what training through the encoder makes of it.
+        data_dir: where TensorFlow Datasets keeps prepared datasets.
+        image_size: side of the square that images are brought to, in pixels; 0 takes the one in
+            the encoder's card.
+        train_images: labelled training images of a draw, at most; of low_shot those that all draws
+            are from.
+        draws: how often labels are drawn anew, of finetune how often it is repeated; scores are
+            mean ± standard deviation. 0 takes 5 for low_shot, 1 for finetune, else 3.
+        shots: labels a class, of low_shot.
+        shares: of the training labels, of finetune.
+        frozen_below: a stage; the ones before it are not changed by finetune.
+        controls: train from scratch too, on the same labels, and of linear on all labels: minutes.
+            `gained` is the share of the way from random init to all labels.
+        epochs: of finetune and the controls, over all training images; fewer images are seen more
+            often in as many steps.
+        learning_rate: the highest one of finetune.
+        scratch_rate: the highest one from scratch.
+        cache: folder in which features are kept, by hash of weights and images, so that a second
+            probe is quick; empty keeps none.
+        seed: of the random encoder, the draws and the splits of labels.
+        workdir: folder for probe.json and probe.csv.
+    """
+
+    encoder: str = ""
+    dataset: str = "photos"
+    kind: Literal["linear", "low_shot", "finetune"] = "linear"
+    data_dir: str = ""
+    image_size: Pad = 0
+    train_images: Count = 5000
+    draws: OptionalCount = 0
+    shots: tuple[Count, ...] = (1, 2, 4, 8, 16, 50, 100)
+    shares: tuple[Area, ...] = (0.01, 0.1, 1.0)
+    frozen_below: str = ""
+    controls: bool = False
+    epochs: Count = 10
+    learning_rate: Positive = 0.01
+    scratch_rate: Positive = 0.1
+    cache: str = "~/.cache/sslzoo"
+    seed: Seed = 0
+    workdir: str = "runs/probe"
+
+    def run(self) -> list[dict[str, Any]]:
+        """Does it all; returns the rows of `probe.json`."""
+        self._check()
+        self.draws = self.draws or {"low_shot": 5, "finetune": 1}.get(self.kind, 3)
+        keras.utils.set_random_seed(self.seed)
+        rows = [row for spec in self.sources for row in getattr(self, f"_{self.kind}")(spec)]
+        about = {"encoder": self.encoder, "kind": self.kind, "beside": self.twin_name}
+        flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
+        results.write(self.workdir, rows, {**about, "flags": flags})
+        shown = {name: title for name, title in COLUMNS.items() if any(name in r for r in rows)}
+        sys.stdout.write(f"\n{self.encoder}\n{results.table(rows, shown)}\n{self.twin_name}\n")
+        return rows
+
+    def _check(self) -> None:
+        """Looks at everything that can be wrong, before the long work."""
+        ranges.check(type(self).__init__, vars(self))
+        if not self.workdir.strip():
+            raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
+        if not self.encoder:
+            names = ", ".join(entry.name for entry in zoo.list()) or "none yet"
+            raise UserError(
+                f"--encoder: expected a name in the zoo ({names}), an exported folder, an "
+                "encoder.keras, a SavedModel, or the name of a backbone. Received: ''"
+            )
+        if self.model and not encoders.stages(self.model):
+            raise UserError(
+                "--encoder: expected a network with layers named stage1, stage2, ... "
+                f"Received: {', '.join(layer.name for layer in self.model.layers):.200}"
+            )
+        if self.size < 1:
+            raise UserError(
+                "--image_size: expected a side in pixels, since the encoder has no card. "
+                f"Received: {self.size}"
+            )
+        names = encoders.stages(self.model) if self.model else []
+        if self.frozen_below and self.frozen_below not in names:
+            expected = f"--frozen_below: expected one of {', '.join(names)}"
+            raise UserError(f"{expected}. Received: {self.frozen_below}")
+        if self.kind == "finetune" and not self.model:
+            raise UserError(
+                "--kind: expected linear or low_shot for a SavedModel. Received: finetune"
+            )
+        _ = self.sources
+        writable_folder(pathlib.Path(self.workdir))
+
+    # === The kinds ===
+
+    def _linear(self, spec: str) -> list[dict[str, Any]]:
+        """One row, of the best stage; the others in it."""
+        draws, test = self.label_draws(spec), self.images(spec, "test")
+        scores = probes.beside(self.embedders, draws, test, self.seed)
+        sys.stdout.write(f"\n{spec}\n{scores}\n")
+        # Of the twin its own best stage, not the one that the encoder does best in.
+        other = max(scores.rows, key=lambda row: row["random_accuracy"])
+        row: dict[str, Any] = {"dataset": spec, "labels": scores.train_labels}
+        row |= {"test_labels": scores.test_labels, "draws": scores.draws}
+        row |= {key: scores.best[key] for key in ("stage", "accuracy", "std")}
+        row |= {key: other[key] for key in ("random_accuracy", "random_std")}
+        row |= {"majority": scores.chance}
+        if self.controls:
+            row["scratch_accuracy"] = self._scratch(spec, self.drawn(draws[0]))
+            row["supervised_accuracy"] = self._scratch(spec)
+            way = row["supervised_accuracy"] - row["random_accuracy"]
+            row["gained"] = (row["accuracy"] - row["random_accuracy"]) / way if way > 0 else None
+        return [{**row, "stages": scores.rows}]
+
+    def _low_shot(self, spec: str) -> list[dict[str, Any]]:
+        """A row for each number of labels a class."""
+        pool = self.label_draws(spec)[0]
+        test = self.images(spec, "test")
+        rows = probes.low_shot(self.embedders, pool, test, self.shots, self.draws, self.seed)
+        indices, source = self.drawn(pool), self.sources[spec]["train"]
+        for row in rows if self.controls else []:
+            some = probes.drawn(np.asarray(source.labels)[indices], row["shots"], (self.seed, 0))
+            row["scratch_accuracy"] = self._scratch(spec, indices[some])
+        return [{"dataset": spec, "draws": self.draws, **row} for row in rows]
+
+    def _finetune(self, spec: str) -> list[dict[str, Any]]:
+        """A row for each share of the labels."""
+        rows: list[dict[str, Any]] = []
+        size = self.sources[spec]["train"].size
+        for share in self.shares:
+            stop = max(1, round(share * size))
+            found = []
+            for i in range(self.draws):
+                draw = self.images(spec, "train", self.seed + i)
+                table = self.drawn(dataclasses.replace(draw, stop=stop))
+                try:
+                    found.append((self._finetuned(spec, table), self._scratch(spec, table)))
+                except UserError as error:
+                    raise UserError(f"--shares: {share:g} of {spec}: {error}") from None
+            row: dict[str, Any] = {"dataset": spec, "labels": stop, "draws": self.draws}
+            for name, accuracies in zip(("", "scratch_"), zip(*found, strict=True), strict=True):
+                row[f"{name}accuracy"] = float(np.mean(accuracies))
+                row[f"{name}std"] = float(np.std(accuracies, ddof=1)) if len(found) > 1 else None
+            rows.append(row)
+        return rows
+
+    def _finetuned(self, spec: str, table: np.ndarray) -> float:
+        """Accuracy on the test images of a copy of the encoder, trained on those of `table`."""
+        source = self.sources[spec]["train"]
+        model: Any = self.model
+        encoder = keras.models.clone_model(model)
+        encoder.set_weights(model.get_weights())
+        some = source.examples(crop=self.size, table=table, shuffle=False)
+        last = encoders.stages(encoder)[-1]
+        head = probes.fit_head(encoder, some, source.class_names or [], stage=last, seed=self.seed)
+        settings: dict[str, Any] = {"frozen_below": self.frozen_below, "seed": self.seed}
+        settings |= self._schedule(spec)
+        probes.finetune(head, source, table=table, learning_rate=self.learning_rate, **settings)
+        return self._tested(head, spec)
+
+    def _scratch(self, spec: str, table: np.ndarray | None = None) -> float:
+        """Accuracy of the same architecture trained from random init on `table`, or all images."""
+        source = self.sources[spec]["train"]
+        logging.info("from scratch on %d labels", source.size if table is None else len(table))
+        settings: dict[str, Any] = {"table": table, "learning_rate": self.scratch_rate}
+        settings |= self._schedule(spec)
+        classes = len(source.class_names or [])
+        head = probes.scratch(self.twin, source, classes, self.size, self.seed, **settings)
+        return self._tested(head, spec)
+
+    def _schedule(self, spec: str) -> dict[str, int]:
+        """As many steps for few labels as for all."""
+        steps = max(1, self.epochs * self.sources[spec]["train"].size // STEP)
+        return {"epochs": self.epochs, "steps": steps}
+
+    def _tested(self, head: probes.Head, spec: str) -> float:
+        test = self.images(spec, "test")
+        return float(np.mean(np.equal(*head.predict(test.examples()))))
+
+
+def main(probe: Probe = Probe()) -> list[dict[str, Any]]:  # noqa: B008 - never changed, `cli.parse` copies it
+    """Judges an encoder."""
+    return probe.run()

@@ -1,0 +1,101 @@
+"""Few labels: the plane over k images of each class, by k (Goyal et al. 2019, arXiv:1905.01235).
+
+As there k labels are drawn several times and the mean and the deviation reported. Departures: one
+plane for all classes in place of an SVM for each, since the data sets here have one label an image;
+and one stage of an encoder, the one that does best on a held-out fifth of the largest k, by which
+no test label is used. Features are standardised by all training images at hand, which needs no
+label.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from sslzoo.probes import softmax
+
+STRENGTH = 4.0  # C x dims where no label can be held out, see `softmax.PATH`
+
+
+def low_shot(
+    embedders: Sequence[Any],
+    pool: Any,
+    test: Any,
+    shots: Sequence[int],
+    draws: int = 5,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """A row for each k: shots, labels, stage, accuracy, std, and the second embedder's `random_`.
+
+    Args:
+        embedders: of the encoder and of its random twin, see `linear_probe.beside`.
+        pool: what they read of the training images that are drawn from.
+        test: what they read of the test images.
+        shots: labels of each class; those of which a class has fewer in the pool are left out.
+        draws: how often they are drawn.
+        seed: of the draws and of the splits that choose stage and C.
+    """
+    rows: list[dict[str, Any]] = []
+    for whose, embed in zip(("", "random_"), embedders, strict=False):
+        (x, y), (x_test, y_test) = embed(pool), embed(test)
+        possible = _possible(y, shots)
+        stage = _stage(x, y, max(possible), seed)
+        fits = _Fits(x[stage], y, x_test[stage], y_test)
+        for i, k in enumerate(possible):
+            found = [fits.accuracy(drawn(y, k, (seed, j)), seed + j) for j in range(draws)]
+            std = float(np.std(found, ddof=1)) if draws > 1 else None
+            row = {"stage": stage, "accuracy": float(np.mean(found)), "std": std}
+            if not whose:
+                rows.append({"shots": k, "labels": k * len({*y})})
+            rows[i] |= {f"{whose}{key}": value for key, value in row.items()}
+    return rows
+
+
+def drawn(y: np.ndarray, k: int, seed: int | tuple[int, ...]) -> np.ndarray:
+    """Indices (k * classes,) of k random examples of each class of the labels (N,)."""
+    order = np.random.default_rng(seed).permutation(len(y))
+    return np.concatenate([order[y[order] == label][:k] for label in np.unique(y)])
+
+
+def _possible(y: np.ndarray, shots: Sequence[int]) -> list[int]:
+    fewest = int(np.unique(y, return_counts=True)[1].min())
+    if left_out := [k for k in shots if k > fewest]:
+        logging.info("a class has %d images: no %s labels of each", fewest, left_out)
+    return [k for k in shots if k <= fewest] or [fewest]
+
+
+def _stage(x: dict[str, np.ndarray], y: np.ndarray, k: int, seed: int) -> str:
+    """The best on held-out labels; the last one where none can be held out."""
+    if k == 1:
+        return [*x][-1]
+    some, accuracies = drawn(y, k, (seed, 0)), {}
+    for stage, rows in x.items():
+        part, _ = softmax.span(_standard(rows[some], rows), rows[:0])
+        accuracies[stage] = softmax.best(part, y[some], rows.shape[1], seed)[2]
+    return max(accuracies, key=lambda stage: accuracies[stage])
+
+
+class _Fits:
+    """Planes over few rows of a stage, (N, D), asked about all test rows."""
+
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
+    ) -> None:
+        self.x, self.y = _standard(x, x), y
+        self.x_test, self.y_test = _standard(x_test, x), y_test
+
+    def accuracy(self, some: np.ndarray, seed: int) -> float:
+        """Of the plane over the rows at those indices."""
+        dims, y = self.x.shape[1], self.y[some]
+        x, x_test = softmax.span(self.x[some], self.x_test)
+        if len(y) == len({*y}):
+            return softmax.fit(x, y, STRENGTH / dims).accuracy(x_test, self.y_test)
+        return softmax.best(x, y, dims, seed)[0].accuracy(x_test, self.y_test)
+
+
+def _standard(rows: np.ndarray, all_rows: np.ndarray) -> np.ndarray:
+    """Rows (M, D) on the scale of all rows (N, D)."""
+    std = all_rows.std(0)
+    std[std == 0] = 1  # a dead channel
+    return (rows - all_rows.mean(0)) / std

@@ -1,0 +1,53 @@
+"""What a probe found, as a table for people and as files for programs."""
+
+import csv
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from sslzoo.errors import writing
+
+Row = dict[str, Any]
+
+
+def table(rows: Sequence[Row], columns: dict[str, str]) -> str:
+    """Rows under titles: text to the left, numbers to the right; what is not there is `-`.
+
+    Args:
+        rows: what was found. Floats are shares, shown in percent; where there is a `NAME_std`
+            (`std` for `accuracy`), it stands behind.
+        columns: {name in a row: title}.
+    """
+    cells = [[*columns.values()]] + [[_cell(row, name) for name in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    left = [all(isinstance(row.get(name), str) for row in rows) for name in columns]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if to_left else cell.rjust(width)
+            for cell, width, to_left in zip(line, widths, left, strict=True)
+        ).rstrip()
+        for line in cells
+    )
+
+
+def write(workdir: pathlib.Path | str, rows: Sequence[Row], about: dict[str, Any]) -> None:
+    """Writes `probe.json`, all of it, and `probe.csv`, the rows without what is nested in them."""
+    folder = pathlib.Path(workdir)
+    with writing(folder / "probe.json"):
+        (folder / "probe.json").write_text(json.dumps({**about, "rows": [*rows]}, indent=1))
+    flat = [{k: v for k, v in row.items() if not isinstance(v, list | dict)} for row in rows]
+    names = [*dict.fromkeys(name for row in flat for name in row)]
+    path = folder / "probe.csv"
+    with writing(path), path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+def _cell(row: Row, name: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, float):
+        return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+    std = row.get(name.removesuffix("accuracy") + "std") if name.endswith("accuracy") else None
+    return f"{value:.2%}" + ("" if std is None else f" ± {100 * std:.2f}")

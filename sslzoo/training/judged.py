@@ -1,0 +1,130 @@
+"""What `sslzoo probe` judges: an encoder of any kind, its random twin, labelled images."""
+
+import functools
+import hashlib
+import json
+import pathlib
+import shutil
+import tempfile
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from sslzoo import data, encoders, export, precision, probes, zoo
+from sslzoo.data.order import keys
+from sslzoo.errors import UserError
+from sslzoo.probes import saved
+from sslzoo.probes.cache import Cached, Images
+from sslzoo.probes.features import Embedder
+from sslzoo.training import workdir
+
+DRAW = 1_000_003  # between the seeds of draws, far from other runs' seeds
+
+
+class Judged:
+    """`self` has the flags of `sslzoo probe`, which a type checker cannot see."""
+
+    @functools.cached_property
+    def model(self: Any) -> keras.Model | None:
+        """The encoder, or None where it is a SavedModel that Keras does not know."""
+        if encoders.known(self.encoder):
+            return encoders.get(self.encoder)
+        if self._foreign:
+            return None
+        try:
+            model, self.card = zoo.open_encoder(self.encoder)
+        except UserError as error:
+            raise UserError(f"--encoder: expected {error}") from None
+        return precision.in_policy(model, "float32")
+
+    @property
+    def _foreign(self: Any) -> bool:
+        folder = pathlib.Path(self.encoder).expanduser()
+        return (folder / "saved_model.pb").is_file() and not (folder / "card.json").is_file()
+
+    @functools.cached_property
+    def twin(self: Any) -> keras.Model:
+        """The encoder at random init; of a SavedModel that has no twin, `small` at random init."""
+        return probes.random_twin(self.model or encoders.get("small"), self.seed)
+
+    @property
+    def twin_name(self: Any) -> str:
+        """What stands beside it."""
+        if self.model:
+            return "random init: the same network, untrained"
+        return "random init: `small`, untrained, its best stage; a SavedModel has no twin"
+
+    @functools.cached_property
+    def embedders(self: Any) -> list[Cached]:
+        """Of the encoder, and of its twin."""
+        shape = (self.size, self.size, 3)
+        own = Embedder(self.model, shape) if self.model else _opened(self.encoder, shape)
+        found = [own, Embedder(self.twin, shape)]
+        folder = pathlib.Path(self.cache).expanduser() if self.cache else None
+        return [Cached(embed, folder) for embed in found]
+
+    @functools.cached_property
+    def size(self: Any) -> int:
+        """Side of the square images in pixels."""
+        _ = self.model
+        return self.image_size or getattr(self, "card", {}).get("image_size") or 0
+
+    @functools.cached_property
+    def sources(self: Any) -> dict[str, dict[str, data.Source]]:
+        """{spec: {"train", "test"}}: labelled sources."""
+        load = functools.partial(data.load, data_dir=self.data_dir, resize=self.size, labels=True)
+        specs = [spec.strip() for spec in self.dataset.split(",")]
+        return {spec: {split: load(spec, split) for split in ("train", "test")} for spec in specs}
+
+    def images(self: Any, spec: str, split: str, seed: int | None = None) -> Images:
+        """All of a split, in its order; or by a seed as many as are wanted."""
+        source = self.sources[spec][split]
+        stop = source.size if seed is None else min(self.train_images, source.size)
+        return Images(source, _digest(source), self.size, stop, seed)
+
+    def label_draws(self: Any, spec: str) -> list[Images]:
+        """One where all labels are wanted."""
+        source = self.sources[spec]["train"]
+        draws = self.draws if self.train_images < source.size else 1
+        seeds = [(self.seed + DRAW * i) % 2**32 for i in range(draws)]
+        return [self.images(spec, "train", seed) for seed in seeds]
+
+    def drawn(self: Any, images: Images) -> np.ndarray:
+        """The indices (n,) that a draw has."""
+        size, position = images.source.size, tf.range(images.stop)
+        return keys(position, images.seed, size, size, shuffle=True)["index"].numpy()
+
+
+def _digest(source: data.Source) -> str:
+    """Of its labels and of the bytes of some images."""
+    seen = json.dumps(workdir.fingerprint(source)).encode()
+    labels = np.asarray(source.labels).tobytes()
+    return hashlib.sha256(seen + labels).hexdigest()
+
+
+def _opened(spec: str, shape: tuple[int, int, int]) -> saved.SavedEmbedder:
+    """A SavedModel, held to the operations that exports have."""
+    folder = pathlib.Path(spec).expanduser()
+    digest = saved.digest(folder)
+    with tempfile.TemporaryDirectory(prefix="sslzoo-") as private:
+        copy = pathlib.Path(private, "model")
+        shutil.copytree(folder, copy)
+        export.keep_allowed(copy, spec)
+        model = tf.saved_model.load(str(copy))
+    if "features" not in model.signatures:
+        raise UserError(
+            f"--encoder: expected a signature `features`. Received: {spec} with "
+            f"{', '.join(model.signatures) or 'none'}"
+        )
+    logging.info("%s: a SavedModel, with operations that exports have", spec)
+    signature = model.signatures["features"]
+    (name,) = signature.structured_input_signature[1]
+
+    def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return signature(**{name: images})
+
+    answer.model = model  # type: ignore[attr-defined]  # TensorFlow frees the weights with it
+    return saved.SavedEmbedder(answer, digest, shape)

@@ -1,0 +1,232 @@
+"""`sslzoo probe` judges encoders of every kind, and a second time at once."""
+
+import csv
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sslzoo import export, probes
+from sslzoo.commands.probe import Probe
+from sslzoo.errors import UserError
+from sslzoo.probes import cache, features, results
+from sslzoo.probes.classifier import untrained
+
+SIDE = 12
+
+
+def coloured(n, seed):
+    """(n, SIDE, SIDE, 3) uint8, labels: which channel is brighter; the last class is rarer."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 7 % 3
+    noise = rng.normal(90, 25, (n, SIDE, SIDE, 3))
+    return np.uint8(np.clip(noise + 40 * np.eye(3)[labels][:, None, None], 0, 255)), labels
+
+
+def encoder():
+    """stage1 shows colours, stage2 is blind."""
+    x = inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 1, activation="relu", name="stage1")(x)
+    x = keras.layers.Conv2D(5, 3, strides=2, padding="same", name="stage2")(x)
+    model = keras.Model(inputs, x)
+    model.layers[1].set_weights([np.eye(3, 4)[None, None], np.zeros(4)])
+    model.layers[2].set_weights([np.zeros_like(w) for w in model.layers[2].get_weights()])
+    return model
+
+
+def blind():
+    """The same architecture, which shows nothing."""
+    model = encoder()
+    model.set_weights([np.zeros_like(w) for w in model.get_weights()])
+    return model
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Folder of two data sets, `a.npz` and `b.npz`, and of the animal `lion`."""
+    root = tmp_path_factory.mktemp("place")
+    for name, seed in (("a", 0), ("b", 2)):
+        (x, y), (x_test, y_test) = coloured(140, seed), coloured(70, seed + 1)
+        np.savez(root / f"{name}.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    export.save(encoder(), root / "lion", image_size=SIDE, card={"recipe": "toy"})
+    return root
+
+
+def probe(place, tmp_path, **flags):
+    given = {"encoder": str(place / "lion"), "dataset": str(place / "a.npz"), "train_images": 60}
+    given |= {"workdir": str(tmp_path / "out"), "cache": str(tmp_path / "cache"), "draws": 2}
+    return Probe(**{**given, **flags})
+
+
+def test_rows_of_two_data_sets_in_one_table(place, tmp_path, capsys):
+    both = f"{place / 'a.npz'},{place / 'b.npz'}"
+    rows = probe(place, tmp_path, dataset=both).run()
+    assert [row["dataset"] for row in rows] == both.split(",")
+    for row in rows:
+        assert row["stage"] == "stage1"
+        assert row["accuracy"] > 0.9
+        assert row["majority"] == pytest.approx(30 / 70)
+        assert (row["labels"], row["test_labels"], row["draws"]) == (60, 70, 2)
+        assert row["random_accuracy"] == max(r["random_accuracy"] for r in row["stages"])
+    written = json.loads((tmp_path / "out/probe.json").read_text())
+    assert written["rows"] == rows
+    with open(tmp_path / "out/probe.csv", newline="") as file:
+        assert [float(r["accuracy"]) for r in csv.DictReader(file)] == [
+            row["accuracy"] for row in rows
+        ]
+    printed = capsys.readouterr().out
+    assert f"{rows[1]['accuracy']:.2%} ± {100 * rows[1]['std']:.2f}" in printed.split("blind")[1]
+
+
+def test_a_second_probe_reads_no_image(place, tmp_path, monkeypatch):
+    first = probe(place, tmp_path).run()
+    monkeypatch.setattr(features, "features", lambda *a: pytest.fail("it reads"))
+    assert probe(place, tmp_path).run() == first
+    for changed in ({"seed": 1}, {"train_images": 50}, {"cache": ""}):
+        with pytest.raises(pytest.fail.Exception, match="it reads"):
+            probe(place, tmp_path, **changed).run()
+
+
+def test_the_cache_knows_weights_from_weights_and_mends_itself(place, tmp_path):
+    class Source:
+        spec, resize = "x", 0
+
+        def examples(self, **options):
+            x, y = coloured(8, 0)
+            return tf.data.Dataset.from_tensor_slices({"image": np.float32(x / 255), "label": y})
+
+    images = cache.Images(Source(), "d", SIDE, 8)
+    kept = cache.Cached(features.Embedder(encoder(), (SIDE, SIDE, 3)), tmp_path)
+    x, y = kept(images)
+    (path,) = tmp_path.iterdir()
+    again, labels = kept(images)
+    np.testing.assert_array_equal(again["stage1"], x["stage1"])
+    np.testing.assert_array_equal(labels, y)
+    path.write_bytes(b"PK")
+    np.testing.assert_array_equal(kept(images)[0]["stage1"], x["stage1"])
+    other = encoder()
+    other.layers[1].set_weights([w + 0.1 for w in other.layers[1].get_weights()])
+    moved, _ = cache.Cached(features.Embedder(other, (SIDE, SIDE, 3)), tmp_path)(images)
+    assert not np.allclose(moved["stage1"], x["stage1"])
+
+
+def test_a_savedmodel_is_judged_beside_small(place, tmp_path, capsys):
+    folder = tmp_path / "foreign"
+    shutil.copytree(place / "lion" / "1", folder)
+    shutil.rmtree(folder / "assets.extra", ignore_errors=True)
+    rows = probe(place, tmp_path, encoder=str(folder), image_size=SIDE).run()
+    own = probe(place, tmp_path).run()
+    assert rows[0]["accuracy"] == pytest.approx(own[0]["accuracy"], abs=0.02)
+    assert "`small`, untrained" in capsys.readouterr().out
+    assert rows[0]["random_accuracy"] > 0.4
+
+
+def test_a_backbone_by_its_name_and_a_keras_file(place, tmp_path):
+    (row,) = probe(place, tmp_path, encoder="mini", image_size=SIDE).run()
+    assert len(row["stages"]) == 5
+    encoder().save(tmp_path / "bare.keras")
+    bare = probe(place, tmp_path, encoder=str(tmp_path / "bare.keras"), image_size=SIDE).run()
+    assert bare[0]["accuracy"] > 0.9
+    with pytest.raises(UserError, match=r"--image_size.*Received: 0"):
+        probe(place, tmp_path, encoder=str(tmp_path / "bare.keras")).run()
+
+
+def trained(monkeypatch, learned):
+    """What is trained on and how, without training."""
+    seen = []
+
+    def finetune(head, source, **settings):
+        seen.append((head, settings))
+
+    def scratch(encoder, source, classes, side, seed, **settings):
+        seen.append(("scratch", settings))
+        return untrained(learned, classes, side)
+
+    monkeypatch.setattr(probes, "finetune", finetune)
+    monkeypatch.setattr(probes, "scratch", scratch)
+    return seen
+
+
+def test_controls_stand_beside_the_score_and_tell_what_was_gained(place, tmp_path, monkeypatch):
+    seen, answers = trained(monkeypatch, encoder()), iter([0.7, 0.9])
+    monkeypatch.setattr(Probe, "_tested", lambda *a: next(answers))
+    monkeypatch.setattr(probes, "random_twin", lambda *a: blind())
+    (row,) = probe(place, tmp_path, controls=True, draws=1, epochs=32).run()
+    assert (row["scratch_accuracy"], row["supervised_accuracy"]) == (0.7, 0.9)
+    assert row["random_accuracy"] == row["majority"]
+    way = 0.9 - row["random_accuracy"]
+    assert row["gained"] == pytest.approx((row["accuracy"] - row["random_accuracy"]) / way)
+    few, every = (settings for _, settings in seen)
+    assert len({*few["table"]}) == 60
+    assert every["table"] is None
+    assert few["steps"] == every["steps"] == 32 * 140 // 64
+    assert few["learning_rate"] == 0.1
+
+
+def test_scratch_sees_the_images_that_the_plane_saw(place, tmp_path):
+    asked = probe(place, tmp_path)
+    draw = asked.label_draws(str(place / "a.npz"))[1]
+    indices = [int(e["index"]) for e in draw.examples()]
+    assert [*asked.drawn(draw)] == indices
+
+
+def test_low_shot_has_a_row_for_each_number_of_labels(place, tmp_path, monkeypatch):
+    seen = trained(monkeypatch, encoder())
+    flags = {"kind": "low_shot", "shots": (2, 8), "draws": 0, "controls": True}
+    rows = probe(place, tmp_path, **flags).run()
+    assert [(r["shots"], r["labels"], r["draws"]) for r in rows] == [(2, 6, 5), (8, 24, 5)]
+    assert all(r["std"] is not None and 0 <= r["random_accuracy"] <= 1 for r in rows)
+    assert [len({*settings["table"]}) for _, settings in seen] == [6, 24]
+
+
+def test_finetune_has_a_row_for_each_share_and_leaves_the_encoder_alone(
+    place, tmp_path, monkeypatch
+):
+    seen = trained(monkeypatch, encoder())
+    run = probe(place, tmp_path, kind="finetune", shares=(0.2, 1.0), draws=0, frozen_below="stage2")
+    rows = run.run()
+    assert [(r["labels"], r["std"], r["scratch_std"]) for r in rows] == [
+        (28, None, None),
+        (140, None, None),
+    ]
+    heads = [(head, settings) for head, settings in seen if head != "scratch"]
+    assert [len(settings["table"]) for _, settings in heads] == [28, 140]
+    for (head, settings), (_, other) in zip(heads, seen[1::2], strict=True):
+        assert settings["frozen_below"] == "stage2"
+        assert settings["learning_rate"] == 0.01
+        np.testing.assert_array_equal(settings["table"], other["table"])
+        assert head.encoder is not run.model
+        assert head.stage == "stage2"
+    few = probe(place, tmp_path, kind="finetune", shares=(0.01,))
+    with pytest.raises(UserError, match=r"--shares: 0\.01 of .*two training images of each"):
+        few.run()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"frozen_below": "stage7"}, "--frozen_below: expected one of stage1, stage2. .*stage7"),
+        ({"encoder": ""}, "--encoder: expected a name.*Received: ''"),
+        ({"encoder": "wolf"}, "--encoder: expected a name in the zoo.*Received: 'wolf'"),
+        ({"dataset": "photos,/not/there"}, "--dataset: .*/not/there"),
+        ({"draws": -1}, "--draws: expected 0 to .*Received: -1"),
+        ({"workdir": "/dev/null"}, "--workdir: expected a folder.*Received: /dev/null"),
+    ],
+)
+def test_wrong_flags_are_refused_before_the_work(place, tmp_path, flags, words):
+    with pytest.raises(UserError, match=words):
+        probe(place, tmp_path, **flags).run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_shows_shares_in_percent_and_what_is_not_there():
+    rows = [{"name": "a", "accuracy": 0.5, "std": 0.01, "n": 5000}, {"name": "bcd", "n": 7}]
+    shown = results.table(rows, {"name": "name", "n": "labels", "accuracy": "accuracy"})
+    assert shown.splitlines() == [
+        "name  labels       accuracy",
+        "a      5,000  50.00% ± 1.00",
+        "bcd        7              -",
+    ]
