@@ -151,12 +151,19 @@ def test_a_run_that_has_not_ended_says_what_is_missing(folder, tmp_path):
     assert words.count("the encoder is not exported yet") == 2
 
 
-def test_images_that_are_gone_cost_only_what_needs_them(folder, tmp_path):
+@pytest.mark.parametrize(
+    ("flag", "why"),
+    [
+        ("--dataset=/gone", "'/gone', not there"),
+        ("--resize=many", "--resize: expected a whole number. Received: 'many'"),
+    ],
+)
+def test_images_that_cannot_be_had_cost_only_what_needs_them(flag, why, folder, tmp_path):
     run = copied(folder, tmp_path, "log.csv")
-    (run / "flags.txt").write_text("--dataset=/gone\n")
+    (run / "flags.txt").write_text(f"{flag}\n")
     (run / "puzzles.png").write_bytes(b"no picture")
     words = written(run)
-    assert words.count("'/gone', not there") == 2
+    assert words.count(why) == 2
     assert "75.0 ± 3.4 %" in words
     assert "There is no row in log.csv" in words
     assert "puzzles.png: expected a picture" in words
