@@ -9,13 +9,13 @@ import pytest
 from conftest import tiny_encoder
 
 from sslzoo import cli, idle, ranges, signature, training
-from sslzoo.commands import classify
+from sslzoo.commands import classify, report
 from sslzoo.errors import UserError
 
 MAINS = {
     name: importlib.import_module(f"sslzoo.recipes.{name}").main for name in cli.modules("recipes")
 }
-MAINS["classify"] = classify.main
+MAINS |= {"classify": classify.main, "report": report.main}
 NUMBERS = [
     pytest.param(main, flag, id=f"{name}-{flag.name}")
     for name, main in MAINS.items()

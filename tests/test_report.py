@@ -55,7 +55,9 @@ def folder(tmp_path_factory):
         (run / "flags.txt").write_text("".join(f"--{k}={v}\n" for k, v in flags.items()))
         write_log(run / "log.csv", [{"epoch": n, "loss": 1 / n, "knn": 0.5} for n in (1, 2, 3)])
         pictures.save_png(run / "puzzles.png", np.full((20, 30, 3), 90, np.uint8))
-        card = {"recipe": "toy", "flags": flags, "scores": SCORES, "minutes": EVIL, "seed": 7}
+        odd = {"stage": EVIL, "accuracy": 0.1, "std": EVIL, "random_accuracy": None, "dims": EVIL}
+        card = {"recipe": "toy", "minutes": EVIL, "seed": 7, "scores": [*SCORES, odd]}
+        card["flags"] = flags
         export.save(tiny_encoder(), run / "exported/toy", card=card, image_size=16)
     return root
 
@@ -149,12 +151,19 @@ def test_a_run_that_has_not_ended_says_what_is_missing(folder, tmp_path):
     assert words.count("the encoder is not exported yet") == 2
 
 
-def test_images_that_are_gone_cost_only_what_needs_them(folder, tmp_path):
+@pytest.mark.parametrize(
+    ("flag", "why"),
+    [
+        ("--dataset=/gone", "'/gone', not there"),
+        ("--resize=many", "--resize: expected a whole number. Received: 'many'"),
+    ],
+)
+def test_images_that_cannot_be_had_cost_only_what_needs_them(flag, why, folder, tmp_path):
     run = copied(folder, tmp_path, "log.csv")
-    (run / "flags.txt").write_text("--dataset=/gone\n")
+    (run / "flags.txt").write_text(f"{flag}\n")
     (run / "puzzles.png").write_bytes(b"no picture")
     words = written(run)
-    assert words.count("'/gone', not there") == 2
+    assert words.count(why) == 2
     assert "75.0 ± 3.4 %" in words
     assert "There is no row in log.csv" in words
     assert "puzzles.png: expected a picture" in words
@@ -245,12 +254,15 @@ def test_of_several_exports_the_one_with_an_encoder_is_shown(folder, tmp_path):
     shutil.copytree(run / "exported/toy", run / "exported/painter", symlinks=True)
     (run / "exported/painter/encoder.keras").unlink()
     assert [one.entry.name for one in reading.runs([str(run)])] == ["toy"]
+    report.main(root=str(run / "exported"), output=str(tmp_path / "zoo.html"))
+    words = text_of(tmp_path / "zoo.html")
+    assert (words.count(".embed_bytes("), words.count(".signatures")) == (1, 1)
 
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(folder, tmp_path):
-    paths = [str(folder / "other"), str(shutil.copytree(folder / "other", tmp_path / "other"))]
-    assert [run.name for run in reading.runs(paths)] == paths
-    assert [run.name for run in reading.runs(paths[:1])] == ["other"]
+    paths = [str(shutil.copytree(folder / "other", tmp_path / name / "seed0")) for name in "ab"]
+    assert [run.name for run in reading.runs(paths)] == ["a/seed0", "b/seed0"]
+    assert [run.name for run in reading.runs([paths[0], f"{paths[0]}/."])] == ["seed0"]
 
 
 def test_error_bars_are_a_standard_deviation_up_and_down():

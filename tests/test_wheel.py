@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE", "sslzoo", "exported")
 
 ASK = """
+import pathlib
 import sys
 import numpy as np
 import sslzoo
@@ -23,6 +24,7 @@ assert all(entry.path.startswith(sys.argv[1]) for entry in zoo.list())
 images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
 embedding = zoo.load("rotation").embed(images)["embedding"]
 maps = zoo.encoder("rotation")(images)
+assert (pathlib.Path(sslzoo.__file__).parent / "report" / "page.html").is_file()
 np.testing.assert_allclose(embedding, np.mean(maps, (1, 2)), atol=1e-4)
 """
 

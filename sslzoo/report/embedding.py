@@ -55,16 +55,25 @@ def embed(run: Run, most: int) -> Embedded:
         raise UserError("the encoder is not exported yet")
     size = run.card.get("image_size")
     flags = {name: run.flags.get(name, "") for name in ("dataset", "data_dir")}
-    resize = int(run.flags.get("resize") or run.flags.get("image_size") or 0)
-    images = _held_back(**flags, resize=resize, size=int(size or resize), most=most)
+    resize = _whole("--resize", run.flags.get("resize") or run.flags.get("image_size"))
+    images = _held_back(**flags, resize=resize, size=size or resize, most=most)
     root = run.path / "exported"
     export = zoo.load(run.entry.name, root)
     vectors = _vectors(lambda batch: export.embed(batch)["embedding"], images)
     nearest = neighbors(vectors)
-    twin = probes.random_twin(zoo.encoder(run.entry.name, root), int(run.card.get("seed") or 0))
+    seed = _whole("seed", run.card.get("seed"))
+    twin = probes.random_twin(zoo.encoder(run.entry.name, root), seed)
     random = neighbors(_vectors(lambda b: tf.reduce_mean(twin(b, training=False), (1, 2)), images))
     recalls = (recall(images.labels, one) for one in (nearest, random))
     return Embedded(images, places(vectors), nearest, *recalls)
+
+
+def _whole(name: str, value: Any) -> int:
+    """The number that a card or a flag stands for; 0 for none."""
+    try:
+        return int(value or 0)
+    except (ValueError, TypeError):
+        raise UserError(f"{name}: expected a whole number. Received: {value!r}") from None
 
 
 @functools.lru_cache(maxsize=2)  # runs that stand side by side mostly have the same images
@@ -82,10 +91,14 @@ def _held_back(dataset: str, data_dir: str, resize: int, size: int, most: int) -
     try:
         read = [(pictures.to_uint8(one["image"]), one.get("label")) for one in batches]
     except tf.errors.OpError as error:
-        raise source.failure or UserError(f"{dataset}: {error.message}") from None
+        raise source.failure or UserError(f"{dataset}: {_line(error.message)}") from None
     pixels, labels = zip(*read, strict=True)
     known = None if source.labels is None else np.concatenate(labels)
     return Images(np.concatenate(pixels), known, [*(source.class_names or [])])
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:200]
 
 
 def _vectors(function: Any, images: Images) -> np.ndarray:

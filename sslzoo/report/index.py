@@ -26,6 +26,7 @@ def write(root: pathlib.Path, file: pathlib.Path) -> None:
         {
             "entry": entry,
             "color": colors[entry.name],
+            "embeds": pathlib.Path(entry.path, reading.ENCODER).exists(),
             "facts": facts.of(entry.card),
             "flags": facts.flags(entry.card),
             "best": reading.best(entry.card.get("scores") or []),

@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 from bokeh.models import ColumnDataSource
 
+from sslzoo.errors import UserError
 from sslzoo.report import embedding, facts, plots, reading, rendering
 from sslzoo.report.reading import Run
 
@@ -78,7 +79,7 @@ def _or_why(function: Callable[[], Any]) -> dict[str, Any]:
     """{"value"} of a part, or {"why"} it is not there, as the user would have been told."""
     try:
         return {"value": function(), "why": None}
-    except ValueError as error:  # `errors.UserError` is one
+    except UserError as error:
         return {"value": None, "why": str(error)}
 
 

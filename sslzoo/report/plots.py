@@ -66,7 +66,7 @@ def stages(runs: Mapping[str, Sequence[dict[str, Any]]], colors: Sequence[str]) 
             whisker.line_color = shade
             whisker.upper_head.line_color = whisker.lower_head.line_color = shade
             plot.add_layout(whisker)
-            tips = [("run", "@run"), ("@stage", "@score{0.0} %@std")]
+            tips = [("run", "@run"), ("stage", "@stage"), ("accuracy", "@score{0.0}@std %")]
             plot.add_tools(HoverTool(renderers=[dot], tooltips=tips))
     return plot
 
@@ -75,7 +75,8 @@ def _scores(run: str, rows: Sequence[dict[str, Any]], prefix: str) -> ColumnData
     """Percent of the rows that have such a score, with their error bars (none: of no length)."""
     rows = [row for row in rows if isinstance(row.get(f"{prefix}accuracy"), int | float)]
     score = [100 * row[f"{prefix}accuracy"] for row in rows]
-    spread = [100 * (row.get(f"{prefix}std") or 0) for row in rows]
+    found = [row.get(f"{prefix}std") for row in rows]
+    spread = [100 * std if isinstance(std, int | float) else 0 for std in found]
     pairs = [*zip(score, spread, strict=True)]
     return ColumnDataSource(
         {
@@ -101,6 +102,7 @@ def embedding_map(name: str, embedded: "Embedded", source: ColumnDataSource) -> 
     """
     tools = "zoom_in,zoom_out,reset,pan,wheel_zoom"
     plot = _figure(tools=tools, toolbar_location="above", match_aspect=True)
+    plot.toolbar_sticky = False
     plot.aspect_ratio, plot.max_height = 1, 760
     plot.toolbar.logo = None
     wheel = plot.select_one(WheelZoomTool)

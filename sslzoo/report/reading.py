@@ -12,7 +12,7 @@ from sslzoo import zoo
 from sslzoo.errors import UserError
 from sslzoo.report import facts
 
-ENCODER = "encoder.keras"  # what an animal has that can embed
+ENCODER = "encoder.keras"  # what an animal that embeds has, and a painter of images has not
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +42,12 @@ def runs(folders: Sequence[str]) -> list[Run]:
     Raises:
         UserError: a folder is none that a run wrote.
     """
-    paths = [pathlib.Path(folder) for folder in folders]
-    short = [path.resolve().name for path in paths]
-    names = short if len({*short}) == len(short) else [str(path) for path in paths]
-    return [_run(path, name) for path, name in zip(paths, names, strict=True)]
+    paths = {path.resolve(): path for path in map(pathlib.Path, folders)}
+    for few in range(1, max(len(path.parts) for path in paths) + 1):  # of the last parts
+        names = ["/".join(path.parts[-few:]) for path in paths]
+        if len({*names}) == len(names):
+            break
+    return [_run(path, name) for path, name in zip(paths.values(), names, strict=True)]
 
 
 def best(rows: Sequence[dict[str, Any]], key: str = "accuracy") -> dict[str, Any]:
