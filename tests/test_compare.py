@@ -12,6 +12,7 @@ from sslzoo.commands import compare
 from sslzoo.commands.compare import Compare
 from sslzoo.errors import UserError
 from sslzoo.pictures import leaderboard
+from sslzoo.report import page
 from sslzoo.training import devices, trial
 from sslzoo.training.run import Run
 from sslzoo.training.trial import Speed
@@ -82,8 +83,9 @@ def children(monkeypatch):
         card.write_text(json.dumps({**about, "scores": rows}))
         return ""
 
-    child.broken, child.calls = (), calls
+    child.broken, child.calls, child.pages = (), calls, []
     monkeypatch.setattr(compare, "_child", child)
+    monkeypatch.setattr(page, "write", lambda runs, file, most: child.pages.append((runs, file)))
     return child
 
 
@@ -117,6 +119,9 @@ def test_each_recipe_gets_the_epochs_that_fit_and_every_seed(images, tmp_path, c
     assert len(lines) == 1 + 2 * 2 * 2
     assert lines[-1].startswith("jigsaw,4,stage2,8,1.9,0.4")
     assert (folder / "stages.png").stat().st_size > 5000
+    ((runs, file),) = children.pages
+    assert {run.path for run in runs} == {folder / "jigsaw/seed3", folder / "rotation/seed3"}
+    assert file == folder / "report.html"
 
 
 def test_the_same_command_goes_on_and_another_one_is_refused(images, tmp_path, children):

@@ -18,11 +18,13 @@ import time
 
 from absl import logging
 
-from sslzoo import cli, data, ranges, signature
+from sslzoo import cli, data, ranges, report, signature
 from sslzoo.errors import UserError, writable_folder, writing
 from sslzoo.pictures import leaderboard
 from sslzoo.ranges import Count, Pad, Positive, Seed
 from sslzoo.training import trial
+
+EMBEDDED = 300  # held-back images on the page's maps
 
 
 @dataclasses.dataclass
@@ -46,7 +48,7 @@ class Compare:
         seed: of the first of them; the others follow.
         probe_images: labelled images that the probes are fitted to, at most.
         readme: a Markdown file whose results, between its markers, the table replaces.
-        workdir: folder for runs, sheets, table.md, table.csv and stages.png.
+        workdir: folder for runs, sheets, table.md, table.csv, stages.png and report.html.
     """
 
     dataset: str = "photos"
@@ -78,6 +80,7 @@ class Compare:
             self._write()
         table = self._write()
         logging.info("%s\n%s", table, self._path("table.md"))
+        self._write_page([self._folder(name, self.seed) for name in table.cards])
         return table
 
     # === What it is given ===
@@ -197,6 +200,19 @@ class Compare:
         if self.readme:
             table.put_into(pathlib.Path(self.readme))
         return table
+
+    def _write_page(self, folders: list[pathlib.Path]) -> None:
+        """`sslzoo report` of each recipe's first run, where there is what it wants."""
+        try:
+            report.check()
+        except UserError as error:
+            logging.info("no page: %s", error)
+            return
+        from sslzoo.report import page, reading  # imported here: Bokeh may be missing
+
+        finished = [str(folder) for folder in folders if (folder / "exported").exists()]
+        if finished:
+            page.write(reading.runs(finished), self._path("report.html"), EMBEDDED)
 
     # === Files ===
 
