@@ -12,7 +12,7 @@ from sslzoo.commands import compare
 from sslzoo.commands.compare import Compare
 from sslzoo.errors import UserError
 from sslzoo.pictures import leaderboard
-from sslzoo.report import page
+from sslzoo.report import page, reading
 from sslzoo.training import devices, trial
 from sslzoo.training.run import Run
 from sslzoo.training.trial import Speed
@@ -85,7 +85,8 @@ def children(monkeypatch):
 
     child.broken, child.calls, child.pages = (), calls, []
     monkeypatch.setattr(compare, "_child", child)
-    monkeypatch.setattr(page, "write", lambda runs, file, most: child.pages.append((runs, file)))
+    monkeypatch.setattr(reading, "runs", lambda folders: folders)
+    monkeypatch.setattr(page, "write", lambda *what: child.pages.append(what[:2]))
     return child
 
 
@@ -120,7 +121,7 @@ def test_each_recipe_gets_the_epochs_that_fit_and_every_seed(images, tmp_path, c
     assert lines[-1].startswith("jigsaw,4,stage2,8,1.9,0.4")
     assert (folder / "stages.png").stat().st_size > 5000
     ((runs, file),) = children.pages
-    assert {run.path for run in runs} == {folder / "jigsaw/seed3", folder / "rotation/seed3"}
+    assert {*runs} == {f"{folder}/jigsaw/seed3", f"{folder}/rotation/seed3"}
     assert file == folder / "report.html"
 
 
