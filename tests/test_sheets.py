@@ -61,8 +61,8 @@ def test_each_of_its_flags_does_something(sheet):
     assert not [*idle.idle(parsed(sheet)[1], defaults)]
 
 
-def test_the_photos_sheet_spells_out_the_default():
-    given, _, _ = parsed(ROOT / "recipes/jigsaw_photos.flags")
+def test_the_scenes_sheet_spells_out_the_default():
+    given, _, _ = parsed(ROOT / "recipes/jigsaw_scenes.flags")
     main = importlib.import_module("sslzoo.recipes.jigsaw").main
     default = signature.parse(main, ["jigsaw"])
     assert given["puzzle"].keywords == default["puzzle"].keywords

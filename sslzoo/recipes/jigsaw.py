@@ -1,6 +1,6 @@
 """Jigsaw puzzles (Noroozi & Favaro 2016, arXiv:1603.09246).
 
-python -m sslzoo.recipes.jigsaw                                          # built-in photographs
+python -m sslzoo.recipes.jigsaw                                          # built-in scenes
 python -m sslzoo.recipes.jigsaw --flagfile=recipes/jigsaw_cifar10.flags  # CIFAR-10 as .npz
 """
 
@@ -15,11 +15,12 @@ from sslzoo.training import Run
 def main(
     run=Run(
         workdir="runs/jigsaw",
+        dataset="scenes:6000",
         resize=64,
-        epochs=10,
+        epochs=5,
         learning_rate=0.03,
         weight_decay=0.0001,
-        warmup_epochs=1.0,
+        warmup_epochs=0.5,
     ),
     puzzle=partial(
         Jigsaw,

@@ -1,6 +1,6 @@
 """Image rotations, RotNet (Gidaris, Singh & Komodakis 2018, arXiv:1803.07728).
 
-python -m sslzoo.recipes.rotation                                          # built-in photographs
+python -m sslzoo.recipes.rotation                                          # built-in scenes
 python -m sslzoo.recipes.rotation --flagfile=recipes/rotation_cifar10.flags  # CIFAR-10 as .npz
 """
 
@@ -15,11 +15,12 @@ from sslzoo.training import Run
 def main(
     run=Run(
         workdir="runs/rotation",
+        dataset="scenes:6000",
         resize=48,
-        epochs=6,
+        epochs=3,
         learning_rate=0.05,
         weight_decay=0.0005,
-        warmup_epochs=0.5,
+        warmup_epochs=0.25,
     ),
     puzzle=partial(Rotation, crop=32, fc=0),
 ):
