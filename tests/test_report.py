@@ -116,6 +116,8 @@ def test_the_probe_table_has_all_stages(pages):
     assert "stage2 – 75.0 ± 3.4 % 40.0 % +35.0 30.0 % –" in words
     assert "There is no filters.png" in words
     assert "--seed 0 1" in words, "the flag in which they differ"
+    assert "--resize 16 16" not in words
+    assert "probed on different images" not in words
     assert "of the same class for" in words
 
 
@@ -149,6 +151,15 @@ def test_a_run_that_has_not_ended_says_what_is_missing(folder, tmp_path):
     assert "This run is not finished: no card yet, 3 epochs in its log." in words
     assert "There is no puzzles.png" in words
     assert words.count("the encoder is not exported yet") == 2
+
+
+def test_runs_on_different_images_are_not_compared_with_each_other(folder, tmp_path):
+    run = copied(folder, tmp_path, "log.csv")
+    (run / "flags.txt").write_text("--dataset=/gone\n--epochs=7\n")
+    report.main(str(folder / "other"), str(run), output=str(tmp_path / "page.html"))
+    words = text_of(tmp_path / "page.html")
+    assert "probed on different images" in words
+    assert "/run , 7 epochs" in words, "all, though the log is gone"
 
 
 @pytest.mark.parametrize(

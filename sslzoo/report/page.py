@@ -69,9 +69,10 @@ def _part(run: Run, key: str, color: str, figures: dict[str, Any]) -> dict[str, 
 
 
 def _epochs(run: Run) -> str:
-    """Those done, and of how many."""
-    done = len(next(iter(run.log.values()), []))
-    wanted = run.flags.get("epochs")
+    """Those done, and of how many; of a finished run without its log those that were wanted."""
+    done, wanted = len(next(iter(run.log.values()), [])), run.flags.get("epochs")
+    if run.entry and not run.log:
+        return wanted or "–"
     return f"{done} of {wanted}" if wanted and wanted != str(done) else str(done)
 
 

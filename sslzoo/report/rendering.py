@@ -14,7 +14,7 @@ from bokeh.resources import Resources
 from markupsafe import Markup
 from PIL import Image
 
-from sslzoo.errors import UserError, writable_folder, writing
+from sslzoo.errors import UserError, writing
 
 HERE = pathlib.Path(__file__).parent
 LARGEST = 1_000_000  # bytes of a picture that is embedded as it is
@@ -48,7 +48,6 @@ def write(file: pathlib.Path, template: str, plots: Mapping[str, Any], **parts: 
         scripts=Markup(bokeh + script),
         **parts,
     )
-    writable_folder(file.parent, "--output")
     aside = file.with_name(f".{file.name}.tmp")
     with writing(file):
         aside.write_text(html, encoding="utf-8")
