@@ -145,9 +145,18 @@ def span(x: np.ndarray, x_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     if len(x) >= x.shape[1]:
         return x, x_test
-    gram = x @ x.T
-    gram[np.diag_indices_from(gram)] += 1e-4 * x.shape[1]  # centred rows are dependent
-    unchecked = {"lower": True, "overwrite_a": True, "check_finite": False}
-    basis = scipy.linalg.cholesky(gram, **unchecked)
+    try:
+        basis = _cholesky(x)
+    except scipy.linalg.LinAlgError:  # float32 rounds by more than the jitter where rows are alike
+        basis = _cholesky(x.astype(np.float64)).astype(x.dtype)
     unchecked = {"lower": True, "overwrite_b": True, "check_finite": False}
     return basis, scipy.linalg.solve_triangular(basis, x @ x_test.T, **unchecked).T
+
+
+def _cholesky(x: np.ndarray) -> np.ndarray:
+    """L (N, N) with x x' = L L', all but for a jitter."""
+    import scipy.linalg
+
+    gram = x @ x.T
+    gram[np.diag_indices_from(gram)] += 1e-4 * x.shape[1]  # centred rows are dependent
+    return scipy.linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
