@@ -93,9 +93,10 @@ class Probe(Judged):
 
     def run(self) -> list[dict[str, Any]]:
         """Does it all; returns the rows of `probe.json`."""
+        ranges.check(type(self).__init__, vars(self))
+        keras.utils.set_random_seed(self.seed)  # before an encoder without weights is built
         self._check()
         self.draws = self.draws or {"low_shot": 5, "finetune": 1}.get(self.kind, 3)
-        keras.utils.set_random_seed(self.seed)
         rows = [row for spec in self.sources for row in getattr(self, f"_{self.kind}")(spec)]
         about = {"encoder": self.encoder, "kind": self.kind, "beside": self.twin_name}
         flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
@@ -106,7 +107,6 @@ class Probe(Judged):
 
     def _check(self) -> None:
         """Looks at everything that can be wrong, before the long work."""
-        ranges.check(type(self).__init__, vars(self))
         if not self.workdir.strip():
             raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
         if not self.encoder:
