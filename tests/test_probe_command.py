@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import keras
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sslzoo import export, probes
+from sslzoo import data, export, pictures, probes
 from sslzoo.commands.probe import Probe
 from sslzoo.errors import UserError
 from sslzoo.pictures import retrieved
 from sslzoo.probes import cache, features, results
 from sslzoo.probes.classifier import untrained
+from sslzoo.training import judged, workdir
 
 SIDE = 12
 
@@ -88,6 +90,7 @@ def test_a_second_probe_reads_no_image(place, tmp_path, monkeypatch):
     second = probe(place, tmp_path, **bare).run()
     monkeypatch.setattr(features, "features", lambda *a: pytest.fail("it reads"))
     assert probe(place, tmp_path).run() == first
+    keras.utils.set_random_seed(9)
     assert probe(place, tmp_path, **bare).run() == second
     for changed in ({"seed": 1}, {"train_images": 50}, {"cache": ""}):
         with pytest.raises(pytest.fail.Exception, match="it reads"):
@@ -115,6 +118,36 @@ def test_the_cache_knows_weights_from_weights_and_mends_itself(place, tmp_path):
     other.layers[1].set_weights([w + 0.1 for w in other.layers[1].get_weights()])
     moved, _ = cache.Cached(features.Embedder(other, (SIDE, SIDE, 3)), tmp_path)(images)
     assert not np.allclose(moved["stage1"], x["stage1"])
+
+
+def test_the_cache_knows_images_from_images(tmp_path):
+    """Equal labels, equal files but one, which is not among those whose bytes are looked at."""
+
+    def digests(*specs):
+        sources = [data.load(spec, resize=SIDE, labels=True) for spec in specs]
+        return [judged._digest(source) for source in sources]
+
+    images, labels = coloured(100, 0)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (tmp_path / f"train/{label}").mkdir(parents=True, exist_ok=True)
+        pictures.save_png(tmp_path / f"train/{label}/{i}.png", image)
+    (tmp_path / "test").mkdir()
+    single = f"single:{tmp_path}/train/0/0.png,{tmp_path}/train/1/1.png,beta=0.3"
+    specs = ["scenes:8:0", "scenes:8:1", single, f"{single},flip=0", f"{single},color=0"]
+    (before,) = digests(str(tmp_path))
+    assert digests(str(tmp_path)) == [before]
+    assert len({*digests(*specs)}) == len(specs)
+    source = data.load(str(tmp_path), resize=SIDE, labels=True)
+    seen = workdir.fingerprint(source)["sha256"]
+    other = next(name for name in map(source.name, range(100)) if name not in seen)
+    os.utime(tmp_path / "train" / other, ns=(0, 0))
+    assert digests(str(tmp_path)) != [before]
+    npz = tmp_path / "a.npz"
+    for i in range(2):
+        images[2] = i  # one that is not looked at
+        np.savez(npz, x_train=images, y_train=labels, y_test=labels)
+        before = [*digests(str(npz)), before]
+    assert before[0] != before[1]
 
 
 def test_a_savedmodel_is_judged_beside_small(place, tmp_path, capsys):

@@ -67,8 +67,10 @@ class Probe(Judged):
             often in as many steps.
         learning_rate: the highest one of finetune.
         scratch_rate: the highest one from scratch.
-        cache: folder in which features are kept, by hash of weights and images, so that a second
-            probe is quick; empty keeps none.
+        cache: folder in which features are kept, so that a second probe is quick; empty keeps none.
+            They are found by a hash of the encoder's layers and weights, of --dataset as it is
+            written, of labels, of size and date of the .npz or of every file in a folder, and of
+            the first megabyte of 64 images.
         seed: of the random encoder, the draws and the splits of labels.
         workdir: folder for probe.json and probe.csv.
     """

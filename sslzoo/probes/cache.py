@@ -13,6 +13,8 @@ from absl import logging
 
 from sslzoo.errors import writing
 
+VERSION = 1  # higher with each change of what the same images and weights are read as
+
 
 @dataclasses.dataclass(frozen=True)
 class Images:
@@ -40,7 +42,7 @@ class Images:
     @property
     def name(self) -> str:
         """What says all of it."""
-        return f"{self.digest} {self.source.resize} {self.crop} {self.stop} {self.seed}"
+        return f"{VERSION} {self.digest} {self.source.resize} {self.crop} {self.stop} {self.seed}"
 
 
 class Cached:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -15,6 +16,8 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo import data, encoders, export, pictures, precision, probes, zoo
+from sslzoo.data.arrays import Arrays
+from sslzoo.data.folder import Folder
 from sslzoo.data.order import keys
 from sslzoo.errors import UserError
 from sslzoo.pictures import retrieved
@@ -117,10 +120,23 @@ class Judged:
 
 
 def _digest(source: data.Source) -> str:
-    """Of its labels and of the bytes of some images."""
-    seen = json.dumps(workdir.fingerprint(source)).encode()
+    """Of what it was asked for, its labels, the bytes of some images, and the dates of all files.
+
+    Views of one image are told apart by the first: `fetch` knows of no flip, say.
+    """
+    asked = [source.spec, source.split, source.resize, _files(source)]
+    seen = json.dumps([asked, workdir.fingerprint(source)]).encode()
     labels = np.asarray(source.labels).tobytes()
     return hashlib.sha256(seen + labels).hexdigest()
+
+
+def _files(source: data.Source) -> list[tuple[str, int, int]]:
+    """Path, bytes and nanosecond of the last change of each file of a folder, or of an .npz."""
+    paths = [source.spec] if isinstance(source, Arrays) else []
+    if isinstance(source, Folder):
+        paths = [os.fsdecode(path) for path in source.fetch(tf.range(source.size)).numpy()]
+    found = ((path, pathlib.Path(path).expanduser().stat()) for path in paths)
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
 
 
 def _opened(spec: str, shape: tuple[int, int, int]) -> saved.SavedEmbedder:
