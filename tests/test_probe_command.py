@@ -142,12 +142,12 @@ def test_the_cache_knows_images_from_images(tmp_path):
     other = next(name for name in map(source.name, range(100)) if name not in seen)
     os.utime(tmp_path / "train" / other, ns=(0, 0))
     assert digests(str(tmp_path)) != [before]
-    npz = tmp_path / "a.npz"
+    both = []
     for i in range(2):
         images[2] = i  # one that is not looked at
-        np.savez(npz, x_train=images, y_train=labels, y_test=labels)
-        before = [*digests(str(npz)), before]
-    assert before[0] != before[1]
+        np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, y_test=labels)
+        both += digests(str(tmp_path / "a.npz"))
+    assert both[0] != both[1]
 
 
 def test_a_savedmodel_is_judged_beside_small(place, tmp_path, capsys):
@@ -210,6 +210,28 @@ def test_scratch_sees_the_images_that_the_plane_saw(place, tmp_path):
     assert [*asked.drawn(draw)] == indices
 
 
+def test_draws_of_finetune_share_no_seed(place, tmp_path, monkeypatch):
+    seeds = []
+    own, scratch = (lambda s, spec, table, seed: seeds.append(seed) or 0.5 for _ in range(2))
+    monkeypatch.setattr(Probe, "_finetuned", own)
+    monkeypatch.setattr(Probe, "_scratch", scratch)
+    for seed in (0, 1):
+        probe(place, tmp_path, kind="finetune", shares=(0.5,), draws=2, seed=seed).run()
+    assert seeds[::2] == seeds[1::2]
+    assert len({*seeds}) == 4
+
+
+def test_what_is_found_is_written_at_once(place, tmp_path, monkeypatch):
+    kind = probe(place, tmp_path, kind="finetune", shares=(0.5, 1.0), draws=1)
+    answers = iter([0.7, 0.6])
+    monkeypatch.setattr(Probe, "_finetuned", lambda *a: next(answers))
+    monkeypatch.setattr(Probe, "_scratch", lambda *a: next(answers))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        kind.run()
+    (row,) = json.loads((tmp_path / "out/probe.json").read_text())["rows"]
+    assert (row["labels"], row["accuracy"], row["scratch_accuracy"]) == (70, 0.7, 0.6)
+
+
 def test_low_shot_has_a_row_for_each_number_of_labels(place, tmp_path, monkeypatch):
     seen = trained(monkeypatch, encoder())
     flags = {"kind": "low_shot", "shots": (2, 8), "draws": 0, "controls": True}
@@ -255,9 +277,11 @@ def test_finetune_has_a_row_for_each_share_and_leaves_the_encoder_alone(
         np.testing.assert_array_equal(settings["table"], other["table"])
         assert head.encoder is not run.model
         assert head.stage == "stage2"
-    few = probe(place, tmp_path, kind="finetune", shares=(0.01,))
+    few = probe(place, tmp_path, kind="finetune", shares=(1.0, 0.01))
+    seen.clear()
     with pytest.raises(UserError, match=r"--shares: 0\.01 of .*two training images of each"):
         few.run()
+    assert not seen, "it is said before the work"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ sslzoo probe --encoder=MobileNetV2:imagenet --dataset=FOLDER --image_size=64 --k
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import keras
@@ -97,12 +98,15 @@ class Probe(Judged):
         """Does it all; returns the rows of `probe.json`."""
         ranges.check(type(self).__init__, vars(self))
         keras.utils.set_random_seed(self.seed)  # before an encoder without weights is built
-        self._check()
         self.draws = self.draws or {"low_shot": 5, "finetune": 1}.get(self.kind, 3)
-        rows = [row for spec in self.sources for row in getattr(self, f"_{self.kind}")(spec)]
+        self._check()
         about = {"encoder": self.encoder, "kind": self.kind, "beside": self.twin_name}
         flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
-        results.write(self.workdir, rows, {**about, "flags": flags})
+        rows: list[dict[str, Any]] = []
+        for spec in self.sources:
+            for row in getattr(self, f"_{self.kind}")(spec):
+                rows.append(row)  # written at once: the next one may take hours
+                results.write(self.workdir, rows, {**about, "flags": flags})
         shown = {name: title for name, title in COLUMNS.items() if any(name in r for r in rows)}
         sys.stdout.write(f"\n{self.encoder}\n{results.table(rows, shown)}\n{self.twin_name}\n")
         return rows
@@ -136,6 +140,8 @@ class Probe(Judged):
                 "--kind: expected another one for a SavedModel, which cannot learn. "
                 "Received: finetune"
             )
+        for spec in self.sources if self.kind == "finetune" else []:
+            self.check_shares(spec)
         _ = self.sources
         writable_folder(pathlib.Path(self.workdir))
 
@@ -160,37 +166,30 @@ class Probe(Judged):
             row["gained"] = (row["accuracy"] - row["random_accuracy"]) / way if way > 0 else None
         return [{**row, "stages": scores.rows}]
 
-    def _low_shot(self, spec: str) -> list[dict[str, Any]]:
+    def _low_shot(self, spec: str) -> Iterator[dict[str, Any]]:
         """A row for each number of labels a class."""
         pool = self.label_draws(spec)[0]
         test = self.images(spec, "test")
         rows = probes.low_shot(self.embedders, pool, test, self.shots, self.draws, self.seed)
         indices, source = self.drawn(pool), self.sources[spec]["train"]
-        for row in rows if self.controls else []:
-            some = probes.drawn(np.asarray(source.labels)[indices], row["shots"], (self.seed, 0))
-            row["scratch_accuracy"] = self._scratch(spec, indices[some])
-        return [{"dataset": spec, "draws": self.draws, **row} for row in rows]
+        for row in rows:
+            if self.controls:
+                y = np.asarray(source.labels)[indices]
+                some = probes.drawn(y, row["shots"], (self.seed, 0))
+                row["scratch_accuracy"] = self._scratch(spec, indices[some])
+            yield {"dataset": spec, "draws": self.draws, **row}
 
-    def _finetune(self, spec: str) -> list[dict[str, Any]]:
+    def _finetune(self, spec: str) -> Iterator[dict[str, Any]]:
         """A row for each share of the labels."""
-        rows: list[dict[str, Any]] = []
-        size = self.sources[spec]["train"].size
         for share in self.shares:
-            stop = max(1, round(share * size))
-            found = []
-            for i in range(self.draws):
-                draw = self.images(spec, "train", self.seed + i)
-                table = self.drawn(dataclasses.replace(draw, stop=stop))
-                try:
-                    found.append((self._finetuned(spec, table), self._scratch(spec, table)))
-                except UserError as error:
-                    raise UserError(f"--shares: {share:g} of {spec}: {error}") from None
-            row: dict[str, Any] = {"dataset": spec, "labels": stop, "draws": self.draws}
+            tables = self.tables(spec, share)
+            found = [(self._finetuned(spec, *x), self._scratch(spec, *x)) for x in tables]
+            labels = len(tables[0][0])
+            row: dict[str, Any] = {"dataset": spec, "labels": labels, "draws": self.draws}
             for name, accuracies in zip(("", "scratch_"), zip(*found, strict=True), strict=True):
                 row[f"{name}accuracy"] = float(np.mean(accuracies))
                 row[f"{name}std"] = float(np.std(accuracies, ddof=1)) if len(found) > 1 else None
-            rows.append(row)
-        return rows
+            yield row
 
     def _retrieval(self, spec: str) -> list[dict[str, Any]]:
         """One row, of the last stage; all of them in it. Draws one picture."""
@@ -203,7 +202,7 @@ class Probe(Judged):
         self.draw(spec, answers[row["stage"]], self.drawn(train))
         return [{**row, "stages": stages}]
 
-    def _finetuned(self, spec: str, table: np.ndarray) -> float:
+    def _finetuned(self, spec: str, table: np.ndarray, seed: int) -> float:
         """Accuracy on the test images of a copy of the encoder, trained on those of `table`."""
         source = self.sources[spec]["train"]
         model: Any = self.model
@@ -211,20 +210,23 @@ class Probe(Judged):
         encoder.set_weights(model.get_weights())
         some = source.examples(crop=self.size, table=table, shuffle=False)
         last = encoders.stages(encoder)[-1]
-        head = probes.fit_head(encoder, some, source.class_names or [], stage=last, seed=self.seed)
-        settings: dict[str, Any] = {"frozen_below": self.frozen_below, "seed": self.seed}
+        head = probes.fit_head(encoder, some, source.class_names or [], stage=last, seed=seed)
+        settings: dict[str, Any] = {"frozen_below": self.frozen_below, "seed": seed}
         settings |= self._schedule(spec)
         probes.finetune(head, source, table=table, learning_rate=self.learning_rate, **settings)
         return self._tested(head, spec)
 
-    def _scratch(self, spec: str, table: np.ndarray | None = None) -> float:
+    def _scratch(
+        self, spec: str, table: np.ndarray | None = None, seed: int | None = None
+    ) -> float:
         """Accuracy of the same architecture trained from random init on `table`, or all images."""
         source = self.sources[spec]["train"]
         logging.info("from scratch on %d labels", source.size if table is None else len(table))
         settings: dict[str, Any] = {"table": table, "learning_rate": self.scratch_rate}
         settings |= self._schedule(spec)
         classes = len(source.class_names or [])
-        head = probes.scratch(self.twin, source, classes, self.size, self.seed, **settings)
+        seed = self.seed if seed is None else seed
+        head = probes.scratch(self.twin, source, classes, self.size, seed, **settings)
         return self._tested(head, spec)
 
     def _schedule(self, spec: str) -> dict[str, int]:

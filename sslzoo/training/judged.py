@@ -1,5 +1,6 @@
 """What `sslzoo probe` judges: an encoder of any kind, its random twin, labelled images."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -23,10 +24,9 @@ from sslzoo.errors import UserError
 from sslzoo.pictures import retrieved
 from sslzoo.probes import saved
 from sslzoo.probes.cache import Cached, Images
+from sslzoo.probes.classifier import check_labels
 from sslzoo.probes.features import Embedder
 from sslzoo.training import workdir
-
-DRAW = 1_000_003  # between the seeds of draws, far from other runs' seeds
 
 
 class Judged:
@@ -94,13 +94,32 @@ class Judged:
         """One where all labels are wanted."""
         source = self.sources[spec]["train"]
         draws = self.draws if self.train_images < source.size else 1
-        seeds = [(self.seed + DRAW * i) % 2**32 for i in range(draws)]
+        seeds = probes.seeds_of_draws(self.seed, draws)
         return [self.images(spec, "train", seed) for seed in seeds]
 
     def drawn(self: Any, images: Images) -> np.ndarray:
         """The indices (n,) that a draw has."""
         size, position = images.source.size, tf.range(images.stop)
         return keys(position, images.seed, size, size, shuffle=True)["index"].numpy()
+
+    def tables(self: Any, spec: str, share: float) -> list[tuple[np.ndarray, int]]:
+        """The draws of a share of the labels: indices (n,), and the seed of all that they train."""
+        stop = max(1, round(share * self.sources[spec]["train"].size))
+        draws = [
+            dataclasses.replace(self.images(spec, "train", seed), stop=stop)
+            for seed in probes.seeds_of_draws(self.seed, self.draws)
+        ]
+        return [(self.drawn(draw), draw.seed) for draw in draws]
+
+    def check_shares(self: Any, spec: str) -> None:
+        """Sees that each table has what a head needs."""
+        source = self.sources[spec]["train"]
+        for share in self.shares:
+            for table, _ in self.tables(spec, share):
+                try:
+                    check_labels(np.asarray(source.labels)[table], source.class_names)
+                except UserError as error:
+                    raise UserError(f"--shares: {share:g} of {spec}: {error}") from None
 
     def draw(self: Any, spec: str, answers: np.ndarray, indices: np.ndarray) -> None:
         """Eight random queries and the training images `indices[answers]`, as a PNG."""
