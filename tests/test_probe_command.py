@@ -118,6 +118,9 @@ def test_the_cache_knows_weights_from_weights_and_mends_itself(place, tmp_path):
     other.layers[1].set_weights([w + 0.1 for w in other.layers[1].get_weights()])
     moved, _ = cache.Cached(features.Embedder(other, (SIDE, SIDE, 3)), tmp_path)(images)
     assert not np.allclose(moved["stage1"], x["stage1"])
+    (tmp_path / "full").write_text("no folder can be made here")
+    lost = cache.Cached(features.Embedder(encoder(), (SIDE, SIDE, 3)), tmp_path / "full")
+    np.testing.assert_array_equal(lost(images)[0]["stage1"], x["stage1"])
 
 
 def test_the_cache_knows_images_from_images(tmp_path):
@@ -148,6 +151,56 @@ def test_the_cache_knows_images_from_images(tmp_path):
         np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, y_test=labels)
         both += digests(str(tmp_path / "a.npz"))
     assert both[0] != both[1]
+
+
+def test_the_cache_removes_its_oldest_files_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "MOST", 25)
+    names = [*(f"{i:032x}.npz" for i in range(3)), "mine.npz"]
+    for i, name in enumerate(names):
+        (tmp_path / name).write_bytes(b"0123456789")
+        os.utime(tmp_path / name, (i, i))
+    for name in ("old", "new"):
+        (tmp_path / f"{cache.ASIDE}{name}").mkdir()
+    os.utime(tmp_path / f"{cache.ASIDE}old", (0, 0))
+    cache.make_room(tmp_path, 10)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {names[2], "mine.npz", f"{cache.ASIDE}new"}
+
+
+@pytest.mark.parametrize(
+    ("specs", "received"),
+    [
+        ([tf.TensorSpec((None, None, None, 3))] * 2, r"a \(.*float32, b \("),
+        ([tf.TensorSpec((None, SIDE, SIDE, 3), tf.uint8)], r"a \(.*uint8"),
+        ([tf.TensorSpec((8, SIDE, SIDE, 3))], r"a \(8, 12, 12, 3\)"),
+        ([tf.TensorSpec((None, 64, 64, 3))], r"a \(None, 64, 64, 3\)"),
+    ],
+)
+def test_a_savedmodel_that_takes_other_images_is_refused(tmp_path, specs, received):
+    def stage(*images):
+        return {"stage1": tf.cast(images[0], tf.float32) * 2.0}
+
+    named = [tf.TensorSpec(s.shape, s.dtype, name) for s, name in zip(specs, "ab", strict=False)]
+    model = tf.Module()
+    model.call = tf.function(stage)
+    signatures = {"features": model.call.get_concrete_function(*named)}
+    tf.saved_model.save(model, str(tmp_path / "model"), signatures)
+    with pytest.raises(UserError, match=f"--encoder: .* one argument.*Received: {received}"):
+        judged._opened(str(tmp_path / "model"), (SIDE, SIDE, 3))
+
+
+@pytest.mark.parametrize(
+    ("flag", "specs"),
+    [
+        ("a.npz, b.npz", ["a.npz", "b.npz"]),
+        ("single:a,b,beta=0.1", ["single:a,b,beta=0.1"]),
+        ("photos,single:a,b,single:c", ["photos", "single:a,b", "single:c"]),
+        ("", [""]),
+    ],
+)
+def test_what_follows_a_single_is_its_own(flag, specs, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda spec, split, **options: split)
+    assert [*Probe(dataset=flag, image_size=SIDE, encoder="mini").sources] == specs
 
 
 def test_a_savedmodel_is_judged_beside_small(place, tmp_path, capsys):

@@ -46,8 +46,8 @@ class Probe(Judged):
         encoder: a name in the zoo, an exported folder, an encoder.keras, a SavedModel with a
             signature `features`, or a backbone, NAME[:imagenet|:FILE]: with the weights that are
             named, or random ones.
-        dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME, or photos; more
-            than one with commas between them.
+        dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME, photos, or
+            scenes; more than one with commas between them, single:FILE,FILE,... the last.
         kind: what is asked. linear: how much of the labels a plane reads off each stage; low_shot:
             the same of few labels a class; finetune: what training through the encoder makes of it;
             retrieval: how often one of a test image's nearest training images is of its class, by
@@ -69,9 +69,9 @@ class Probe(Judged):
         learning_rate: the highest one of finetune.
         scratch_rate: the highest one from scratch.
         cache: folder in which features are kept, so that a second probe is quick; empty keeps none.
-            They are found by a hash of the encoder's layers and weights, of --dataset as it is
-            written, of labels, of size and date of the .npz or of every file in a folder, and of
-            the first megabyte of 64 images.
+            Of more than 10 GB the oldest are removed. They are found by a hash of the encoder's
+            layers and weights, of --dataset as it is written, of labels, of size and date of the
+            .npz or of every file in a folder, and of the first megabyte of 64 images.
         seed: of the random encoder, the draws and the splits of labels.
         workdir: folder for probe.json and probe.csv.
     """

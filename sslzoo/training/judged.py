@@ -81,7 +81,10 @@ class Judged:
     def sources(self: Any) -> dict[str, dict[str, data.Source]]:
         """{spec: {"train", "test"}}: labelled sources."""
         load = functools.partial(data.load, data_dir=self.data_dir, resize=self.size, labels=True)
-        specs = [spec.strip() for spec in self.dataset.split(",")]
+        # What follows a `single:`, files and options, is its own.
+        others, *singles = re.split(r"(?:^|,)\s*(?=single:)", self.dataset)
+        specs = [*(others.split(",") if others or not singles else []), *singles]
+        specs = [spec.strip() for spec in specs]
         return {spec: {split: load(spec, split) for split in ("train", "test")} for spec in specs}
 
     def images(self: Any, spec: str, split: str, seed: int | None = None) -> Images:
@@ -174,10 +177,30 @@ def _opened(spec: str, shape: tuple[int, int, int]) -> saved.SavedEmbedder:
         )
     logging.info("%s: a SavedModel, with operations that exports have", spec)
     signature = model.signatures["features"]
-    (name,) = signature.structured_input_signature[1]
+    name = _argument(signature, shape)
 
     def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return signature(**{name: images})
 
     answer.model = model  # type: ignore[attr-defined]  # TensorFlow frees the weights with it
     return saved.SavedEmbedder(answer, digest, shape)
+
+
+def _argument(signature: Any, shape: tuple[int, int, int]) -> str:
+    """The name of the one that takes images of that shape.
+
+    Raises:
+        UserError: there is none, or there are more.
+    """
+    inputs = signature.structured_input_signature[1]
+    wrong = len(inputs) != 1
+    for spec in inputs.values():
+        wrong |= spec.dtype != tf.float32
+        wrong |= not all(spec.shape.is_compatible_with((n, *shape)) for n in (1, 2))
+    if wrong:
+        side, received = shape[0], (f"{x.name} {x.shape} {x.dtype.name}" for x in inputs.values())
+        raise UserError(
+            f"--encoder: expected `features` of one argument, float32 images (N, {side}, {side}, "
+            f"3) of any N ({side} is --image_size). Received: {', '.join(received) or 'none'}"
+        )
+    return next(iter(inputs))
