@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import tiny_encoder
 
 from sslzoo import data, export, pictures, probes
 from sslzoo.commands.probe import Probe
@@ -261,6 +262,15 @@ def test_scratch_sees_the_images_that_the_plane_saw(place, tmp_path):
     draw = asked.label_draws(str(place / "a.npz"))[1]
     indices = [int(e["index"]) for e in draw.examples()]
     assert [*asked.drawn(draw)] == indices
+
+
+def test_finetune_and_scratch_train(place, tmp_path):
+    tiny_encoder().save(tmp_path / "tiny.keras")
+    flags = {"encoder": str(tmp_path / "tiny.keras"), "image_size": SIDE, "epochs": 8}
+    (row,) = probe(place, tmp_path, kind="finetune", shares=(0.5,), draws=1, **flags).run()
+    assert row["labels"] == 70
+    assert row["accuracy"] > 0.8
+    assert row["scratch_accuracy"] > 0.8
 
 
 def test_draws_of_finetune_share_no_seed(place, tmp_path, monkeypatch):

@@ -56,9 +56,10 @@ class Probe(Judged):
         image_size: side of the square that images are brought to, in pixels; 0 takes the one in
             the encoder's card.
         train_images: labelled training images of a draw, at most; of low_shot those that all draws
-            are from.
+            are from. Not for finetune, whose shares are of all.
         draws: how often labels are drawn anew, of finetune how often it is repeated; scores are
-            mean ± standard deviation. 0 takes 5 for low_shot, 1 for finetune, else 3.
+            mean ± standard deviation. 0 takes 5 for low_shot, 1 for finetune, else 3. Not for
+            retrieval, which has one.
         shots: labels a class, of low_shot.
         shares: of the training labels, of finetune.
         frozen_below: a stage; the ones before it are not changed by finetune.

@@ -198,7 +198,8 @@ def _argument(signature: Any, shape: tuple[int, int, int]) -> str:
         wrong |= spec.dtype != tf.float32
         wrong |= not all(spec.shape.is_compatible_with((n, *shape)) for n in (1, 2))
     if wrong:
-        side, received = shape[0], (f"{x.name} {x.shape} {x.dtype.name}" for x in inputs.values())
+        side = shape[0]
+        received = (f"{name} {x.shape} {x.dtype.name}" for name, x in sorted(inputs.items()))
         raise UserError(
             f"--encoder: expected `features` of one argument, float32 images (N, {side}, {side}, "
             f"3) of any N ({side} is --image_size). Received: {', '.join(received) or 'none'}"
