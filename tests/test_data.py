@@ -746,7 +746,7 @@ def test_tfds_errors(tfds_dir, tmp_path):
 
 def test_wrong_specs(tmp_path):
     (tmp_path / "a.txt").write_text("x")
-    kinds = "expected photos, scenes, single:FILE, a folder of images, a name.npz file, or tfds:NA"
+    kinds = "expected photos, scenes, single:FILE, rendered:FOLDER, a folder of images, a name.npz"
     cases = {
         ("imagenet", "train"): f"{kinds}.*'imagenet', not there",
         ("", "train"): kinds,
