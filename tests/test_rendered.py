@@ -27,7 +27,7 @@ def arrays(i, shape=(H, W)):
         "depth": (1000 + 100 * rows + columns).astype(np.uint16),
         "normal": normals,
         "edge": (255 * (columns % 5 == 2)).astype(np.uint8),
-        "instance": (rows // 7 * 1000 + columns // 11).astype(np.uint16),
+        "instance": ((rows + columns) // 7 * 300).astype(np.uint16),
     }
 
 
@@ -56,10 +56,6 @@ def fill(root, contours="edge", n=N, npy=False, **other):
 
 def load(spec, *args, **kwargs):
     return data.load(spec, *args, maps=True, **kwargs)
-
-
-def elements(source, **kwargs):
-    return list(source.examples(**kwargs).as_numpy_iterator())
 
 
 def cut(source, index=0, place=(0.5, 0.5), crop=0):
@@ -166,16 +162,16 @@ def test_an_example_is_pure_and_a_restart_sees_the_same(tmp_path):
     options = {"seed": 3, "crop": 16, "epoch_size": N - 2, "stop": 2 * N}
     source = load(fill(tmp_path), resize=20)
     assert source.maps == data.load("scenes", maps=True).maps
-    once, rest = (elements(source, **options, start=start) for start in (0, 7))
-    spec = source.examples(crop=16).element_spec
-    assert all(spec[name].shape == (16, 16, n) for name, n in source.maps.items())
+    whole, resumed = (source.examples(**options, start=start) for start in (0, 7))
+    assert all(whole.element_spec[k].shape == (16, 16, n) for k, n in source.maps.items())
+    once, rest = (list(ds.as_numpy_iterator()) for ds in (whole, resumed))
     for first, second in zip(once[7:], rest, strict=True):
         assert first.keys() == second.keys() == {*MAPS, "index", "seed"}
         assert all(np.array_equal(first[name], second[name]) for name in first)
     assert len({element["depth"].tobytes() for element in once}) > N
 
 
-def test_parts_names_and_labels(tmp_path):
+def test_parts_names_and_labels(tmp_path, caplog):
     spec = fill(tmp_path / "whole", n=20)
     train, test = (load(spec, split, labels=True) for split in ("train", "test"))
     assert (train.size, test.size) == (18, 2)
@@ -188,6 +184,8 @@ def test_parts_names_and_labels(tmp_path):
     fill(tmp_path / "parts" / "train", n=5)
     fill(tmp_path / "parts" / "test", n=3)
     assert [load(f"rendered:{tmp_path}/parts", s).size for s in ("train", "test")] == [5, 3]
+    load(f"rendered:{tmp_path}/parts/train")
+    assert caplog.text.endswith(f"has test/: use --dataset=rendered:{tmp_path}/parts\n")
 
 
 def test_without_maps_it_is_a_folder_of_its_images(tmp_path):

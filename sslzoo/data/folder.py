@@ -41,7 +41,7 @@ class Folder(Source):
         top = parts.get(split, root) / self.below
         paths = list_images(top)
         if not parts:
-            _tell_held_out(root, split)
+            _tell_held_out(root, split, spec.removesuffix(folder or spec))
             paths = held_out(paths, split)
         if not paths:
             raise UserError(
@@ -139,7 +139,7 @@ def _test_part(root):
     return next((name for name in TEST_PARTS if (root / name).is_dir()), None)
 
 
-def _tell_held_out(root, split):
+def _tell_held_out(root, split, prefix):
     """The probe of a folder that is itself a part would test on images of that part."""
     root = root.absolute()
     parent = root.parent
@@ -147,7 +147,7 @@ def _tell_held_out(root, split):
     if split == "train" and test:
         logging.warning(
             "holding out a tenth of %s for the probe; the parent folder has %s/: use --dataset=%s",
-            *(root, test, parent),
+            *(root, test, f"{prefix}{parent}"),
         )
 
 
