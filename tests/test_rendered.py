@@ -24,7 +24,7 @@ def arrays(i, shape=(H, W)):
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
     return {
         "rgb": red.astype(np.uint8),
-        "depth": (1000 + 100 * rows + columns).astype(np.uint16),
+        "depth": (1000 + 100 * rows + columns + i).astype(np.uint16),
         "normal": normals,
         "edge": (255 * (columns % 5 == 2)).astype(np.uint8),
         "instance": ((rows + columns) // 7 * 300).astype(np.uint16),
@@ -71,6 +71,11 @@ def places(element):
     return rows // 8, columns // 8
 
 
+def number(element):
+    """Which file an example is of, as its image tells."""
+    return round(element["image"][0, 0, 2] * 255)
+
+
 def borders(ids):
     """Of (h + 1, w + 1) ids."""
     here = ids[:-1, :-1]
@@ -81,7 +86,7 @@ def borders(ids):
 @pytest.mark.parametrize("npy", [False, True])
 def test_values_are_exact_and_all_maps_are_cut_where_the_image_is(tmp_path, contours, npy):
     source = load(fill(tmp_path, contours, n=2, npy=npy))
-    true = arrays(0)
+    true = arrays(number(cut(source)))
     ids = np.pad(true["instance"], ((0, 1), (0, 1)), "edge")
     edges = true["edge"] > 0 if contours == "edge" else borders(ids)
     for place, crop in ((0.5, 0.5), 0), ((0.0, 0.99), 16), ((0.8, 0.3), 13):
@@ -112,7 +117,7 @@ def test_resized_maps_stay_with_the_image(tmp_path, resize):
     assert whole["image"].shape == (*size, 3)
     pairs = zip(size, (H, W), strict=True)
     at = np.ix_(*((2 * np.arange(n) + 1) * old // (2 * n) for n, old in pairs))
-    true = arrays(0)
+    true = arrays(number(whole))
     np.testing.assert_allclose(whole["depth"][..., 0], true["depth"][at] / 1000, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(whole["normals"], axis=-1), 1, atol=1e-6)
     ids = np.pad(true["instance"][at], ((0, 1), (0, 1)), "edge")
@@ -179,8 +184,10 @@ def test_parts_names_and_labels(tmp_path, caplog):
     names = [train.name(i) for i in range(18)]
     assert names == folder.held_out(paths, "train")
     assert train.class_names == ["room"]
-    for i in range(18):  # blue is the number in the name
-        assert train.name(i) == f"room/{cut(train, i)['image'][0, 0, 2] * 255:02.0f}.png"
+    for i in range(18):
+        element = cut(train, i)
+        assert train.name(i) == f"room/{number(element):02d}.png"
+        assert round(element["depth"][0, 0, 0] * 1000) == 1000 + number(element)
     fill(tmp_path / "parts" / "train", n=5)
     fill(tmp_path / "parts" / "test", n=3)
     assert [load(f"rendered:{tmp_path}/parts", s).size for s in ("train", "test")] == [5, 3]
