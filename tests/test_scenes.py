@@ -363,5 +363,5 @@ def test_sizes():
     assert plain.class_names is None
     with pytest.raises(UserError, match="scenes of 64 x 64"):
         plain.examples(crop=65)
-    with pytest.raises(UserError, match=r"expected scenes, as depth.*Received: 'photos'"):
+    with pytest.raises(UserError, match=r"scenes or rendered:FOLDER, as depth.*: 'photos'"):
         data.load("photos", maps=True)

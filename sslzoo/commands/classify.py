@@ -29,7 +29,7 @@ class Classify:
     Args:
         encoder: a name in the zoo, an exported folder, or an encoder.keras.
         dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME,
-            photos or scenes.
+            rendered:FOLDER, photos or scenes.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         image_size: side of the square that images are brought to, in pixels; 0 takes the one in
             the encoder's card.

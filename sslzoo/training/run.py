@@ -38,7 +38,8 @@ class Run(Optimizers, Probing):
 
     Args:
         dataset: the images: photos or scenes (built in), single:FILE (views of one image, see
-            sslzoo/data/single.py), a folder, a .npz file, or tfds:NAME.
+            sslzoo/data/single.py), rendered:FOLDER (with depth and the like, see
+            sslzoo/data/rendered.py), a folder, a .npz file, or tfds:NAME.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         resize: shorter side of the images after resizing, in pixels; 0 leaves them as they are.
         encoder: a new one by its name, small, mini, alexnet, nin, resnet18, ..., or any of
