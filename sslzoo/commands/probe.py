@@ -19,22 +19,9 @@ from sslzoo import encoders, probes, ranges, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.probes import results
 from sslzoo.probes.finetuning import STEP
+from sslzoo.probes.invariance import IMAGES, SMALLEST, picture
 from sslzoo.ranges import Area, Count, OptionalCount, Pad, Positive, Seed
 from sslzoo.training.judged import Judged
-
-COLUMNS = {
-    "dataset": "dataset",
-    "stage": "stage",
-    "labels": "labels",
-    "accuracy": "accuracy",
-    "random_accuracy": "random init",
-    **{f"recall@{k}": f"recall@{k}" for k in (1, 5, 10)},
-    **{f"random_recall@{k}": f"random @{k}" for k in (1, 5, 10)},
-    "majority": "blind guess",
-    "scratch_accuracy": "from scratch",
-    "supervised_accuracy": "all labels",
-    "gained": "gained",
-}
 
 
 @dataclasses.dataclass
@@ -50,7 +37,9 @@ class Probe(Judged):
         kind: what is asked. linear: how much of the labels a plane reads off each stage; low_shot:
             the same of few labels a class; finetune: what training through the encoder makes of it;
             retrieval: how often one of a test image's nearest training images is of its class, by
-            the last stage, with a picture.
+            the last stage, with a picture; invariance: how far a turn, a crop, colours, cutting
+            and another order of the tiles move the last stage, as shares of the distance to another
+            image, with a picture.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         image_size: side of the square that images are brought to, in pixels; 0 takes the one in
             the encoder's card.
@@ -75,7 +64,7 @@ class Probe(Judged):
 
     encoder: str = ""
     dataset: str = "photos"
-    kind: Literal["linear", "low_shot", "finetune", "retrieval"] = "linear"
+    kind: Literal["linear", "low_shot", "finetune", "retrieval", "invariance"] = "linear"
     data_dir: str = ""
     image_size: Pad = 0
     train_images: Count = 5000
@@ -100,8 +89,7 @@ class Probe(Judged):
         about = {"encoder": self.encoder, "kind": self.kind, "beside": self.twin_name}
         flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
         results.write(self.workdir, rows, {**about, "flags": flags})
-        shown = {name: title for name, title in COLUMNS.items() if any(name in r for r in rows)}
-        sys.stdout.write(f"\n{self.encoder}\n{results.table(rows, shown)}\n{self.twin_name}\n")
+        sys.stdout.write(f"\n{self.encoder}\n{results.table(rows)}\n{self.twin_name}\n")
         return rows
 
     def _check(self) -> None:
@@ -124,6 +112,11 @@ class Probe(Judged):
             raise UserError(
                 "--image_size: expected a side in pixels, since the encoder has no card. "
                 f"Received: {self.size}"
+            )
+        if self.kind == "invariance" and self.size < SMALLEST:
+            raise UserError(
+                f"--image_size: expected {SMALLEST} pixels or more, to be cut into "
+                f"tiles. Received: {self.size}"
             )
         names = encoders.stages(self.model) if self.model else []
         if self.frozen_below and self.frozen_below not in names:
@@ -200,6 +193,14 @@ class Probe(Judged):
         del row["of"]
         self.draw(spec, answers[row["stage"]], self.drawn(train))
         return [{**row, "stages": stages}]
+
+    def _invariance(self, spec: str) -> list[dict[str, Any]]:
+        """A row for each change, of the last stage; all of them in it. Draws one picture."""
+        test = self.images(spec, "test", self.seed)
+        test = dataclasses.replace(test, stop=min(IMAGES, test.source.size))
+        rows, shares = probes.invariance(self.read_by(1), test)
+        self.keep_picture(spec, picture(*shares))
+        return [{"dataset": spec, "images": test.stop, **row} for row in rows]
 
     def _finetuned(self, spec: str, table: np.ndarray) -> float:
         """Accuracy on the test images of a copy of the encoder, trained on those of `table`."""

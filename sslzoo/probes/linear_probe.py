@@ -24,7 +24,7 @@ from absl import logging
 from sslzoo import precision
 from sslzoo.errors import UserError
 from sslzoo.probes import softmax
-from sslzoo.probes.features import BATCH, FEATURES, Embedder, dataset
+from sslzoo.probes.features import BATCH, FEATURES, Embedder, averaged, dataset
 from sslzoo.probes.nearest import knn
 
 
@@ -207,8 +207,7 @@ def _vote(
     x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, channels: int
 ) -> float:
     """`knn` of the stage's cells (N, g * g * C), averaged."""
-    x, x_test = (part.reshape(len(part), -1, channels).mean(1) for part in (x, x_test))
-    return knn(x, y, x_test, y_test)
+    return knn(averaged(x, channels), y, averaged(x_test, channels), y_test)
 
 
 def _fit(
