@@ -7,7 +7,6 @@ sslzoo probe --encoder=MobileNetV2:imagenet --dataset=FOLDER --image_size=64 --k
 """
 
 import dataclasses
-import pathlib
 import sys
 from typing import Any, Literal
 
@@ -95,8 +94,6 @@ class Probe(Judged):
     def _check(self) -> None:
         """Looks at everything that can be wrong, before the long work."""
         ranges.check(type(self).__init__, vars(self))
-        if not self.workdir.strip():
-            raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
         if not self.encoder:
             names = ", ".join(entry.name for entry in zoo.list()) or "none yet"
             raise UserError(
@@ -128,7 +125,7 @@ class Probe(Judged):
                 "Received: finetune"
             )
         _ = self.sources
-        writable_folder(pathlib.Path(self.workdir))
+        writable_folder(self.workdir)
 
     # === The kinds ===
 
@@ -179,7 +176,7 @@ class Probe(Judged):
             row: dict[str, Any] = {"dataset": spec, "labels": stop, "draws": self.draws}
             for name, accuracies in zip(("", "scratch_"), zip(*found, strict=True), strict=True):
                 row[f"{name}accuracy"] = float(np.mean(accuracies))
-                row[f"{name}std"] = float(np.std(accuracies, ddof=1)) if len(found) > 1 else None
+                row[f"{name}std"] = results.deviation(accuracies)
             rows.append(row)
         return rows
 

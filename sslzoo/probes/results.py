@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from sslzoo.errors import writing
 
 Row = dict[str, Any]
@@ -26,6 +28,11 @@ COLUMNS = {  # name in a row: title
     "supervised_accuracy": "all labels",
     "gained": "gained",
 }
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """The standard deviation of several, None of one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def table(rows: Sequence[Row], columns: dict[str, str] | None = None) -> str:
