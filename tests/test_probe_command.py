@@ -121,7 +121,8 @@ def test_a_savedmodel_is_judged_beside_small(place, tmp_path, capsys):
     rows = probe(place, tmp_path, encoder=str(folder), image_size=SIDE).run()
     own = probe(place, tmp_path).run()
     assert rows[0]["accuracy"] == pytest.approx(own[0]["accuracy"], abs=0.02)
-    assert "`small`, untrained" in capsys.readouterr().out
+    assert "`small`, untrained, its best stage" in capsys.readouterr().out
+    assert "last" in probe(place, tmp_path, encoder=str(folder), kind="invariance").twin_name
     assert rows[0]["random_accuracy"] > 0.4
 
 

@@ -57,7 +57,8 @@ class Judged:
         """What stands beside it."""
         if self.model:
             return "random init: the same network, untrained"
-        return "random init: `small`, untrained, its best stage; a SavedModel has no twin"
+        stage = "last" if self.kind in ("retrieval", "invariance") else "best"
+        return f"random init: `small`, untrained, its {stage} stage; a SavedModel has no twin"
 
     @functools.cached_property
     def embedders(self: Any) -> list[Cached]:
