@@ -8,6 +8,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import elements, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -43,17 +44,6 @@ def jpegs(root, count, shape=(40, 50)):
 
 def whole(source, index=0):
     return source.read(index).numpy()
-
-
-def elements(source, **kwargs):
-    return list(source.examples(**kwargs).as_numpy_iterator())
-
-
-def same(a, b):
-    return len(a) == len(b) and all(
-        x.keys() == y.keys() and all(np.array_equal(x[k], y[k]) for k in x)
-        for x, y in zip(a, b, strict=True)
-    )
 
 
 def npz(path, **arrays):

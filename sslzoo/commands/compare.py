@@ -130,12 +130,10 @@ class Compare:
 
     def _check(self) -> None:
         ranges.check(type(self).__init__, vars(self))
-        if not self.workdir.strip():
-            raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
         if self.readme:
             leaderboard.split(pathlib.Path(self.readme))
         _ = self.chosen, self.caption
-        writable_folder(pathlib.Path(self.workdir))
+        writable_folder(self.workdir)
         now, path = " ".join(self._changed), self._path("flags.txt")
         if path.exists() and path.read_text() != f"{now}\n":
             raise UserError(

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from sslzoo import data, pictures, probes, zoo
 from sslzoo.errors import UserError
+from sslzoo.probes.nearest import unit
 from sslzoo.report.reading import Run
 
 BATCH = 128  # images of a pass
@@ -114,8 +115,8 @@ def _vectors(function: Any, images: Images) -> np.ndarray:
 
 def neighbors(vectors: np.ndarray) -> np.ndarray:
     """The rows nearest to each row by cosine, without itself, nearest first: (N, NEIGHBORS)."""
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    cosines = unit @ unit.T
+    rows = unit(vectors)
+    cosines = rows @ rows.T
     np.fill_diagonal(cosines, -np.inf)
     return np.argsort(-cosines, axis=1, kind="stable")[:, : min(NEIGHBORS, len(vectors) - 1)]
 

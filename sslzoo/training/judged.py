@@ -20,7 +20,7 @@ from sslzoo.errors import UserError
 from sslzoo.pictures import retrieved
 from sslzoo.probes import saved
 from sslzoo.probes.cache import Cached, Images
-from sslzoo.probes.features import Embedder
+from sslzoo.probes.features import FEATURES, Embedder
 from sslzoo.training import workdir
 
 DRAW = 1_000_003  # between the seeds of draws, far from other runs' seeds
@@ -57,14 +57,19 @@ class Judged:
         """What stands beside it."""
         if self.model:
             return "random init: the same network, untrained"
-        return "random init: `small`, untrained, its best stage; a SavedModel has no twin"
+        stage = "last" if self.kind in ("retrieval", "invariance") else "best"
+        return f"random init: `small`, untrained, its {stage} stage; a SavedModel has no twin"
 
     @functools.cached_property
     def embedders(self: Any) -> list[Cached]:
         """Of the encoder, and of its twin."""
-        shape = (self.size, self.size, 3)
-        own = Embedder(self.model, shape) if self.model else _opened(self.encoder, shape)
-        found = [own, Embedder(self.twin, shape)]
+        return self.read_by(FEATURES)
+
+    def read_by(self: Any, max_features: int) -> list[Cached]:
+        """`embedders` of stages that are pooled to at most so many features, or averages."""
+        settings = (self.size, self.size, 3), max_features
+        own = Embedder(self.model, *settings) if self.model else _opened(self.encoder, *settings)
+        found = [own, Embedder(self.twin, *settings)]
         folder = pathlib.Path(self.cache).expanduser() if self.cache else None
         return [Cached(embed, folder) for embed in found]
 
@@ -100,7 +105,7 @@ class Judged:
         return keys(position, images.seed, size, size, shuffle=True)["index"].numpy()
 
     def draw(self: Any, spec: str, answers: np.ndarray, indices: np.ndarray) -> None:
-        """Eight random queries and the training images `indices[answers]`, as a PNG."""
+        """Eight random queries and the training images `indices[answers]`, wrong ones in red."""
         train, test = self.sources[spec].values()
         rng = np.random.default_rng(self.seed)
         chosen = np.sort(rng.choice(test.size, min(8, test.size), replace=False))
@@ -110,10 +115,14 @@ class Judged:
         images = [e["image"].numpy() for e in train.examples(table=found.ravel(), **sizes)]
         rows = [images[i : i + found.shape[1]] for i in range(0, len(images), found.shape[1])]
         right = np.asarray(train.labels)[found] == np.asarray(test.labels)[chosen][:, None]
+        self.keep_picture(spec, retrieved.picture(queries, rows, right))
+
+    def keep_picture(self: Any, spec: str, picture: np.ndarray) -> None:
+        """(H, W, 3) uint8 as KIND_DATASET.png."""
         name = re.sub(r"\W+", "_", pathlib.Path(spec).stem)
-        path = pathlib.Path(self.workdir, f"retrieval_{name}.png")
-        pictures.save_png(path, retrieved.picture(queries, rows, right))
-        logging.info("queries and answers, wrong ones in red: %s", path)
+        path = pathlib.Path(self.workdir, f"{self.kind}_{name}.png")
+        pictures.save_png(path, picture)
+        logging.info("%s: %s", spec, path)
 
 
 def _digest(source: data.Source) -> str:
@@ -123,7 +132,7 @@ def _digest(source: data.Source) -> str:
     return hashlib.sha256(seen + labels).hexdigest()
 
 
-def _opened(spec: str, shape: tuple[int, int, int]) -> saved.SavedEmbedder:
+def _opened(spec: str, shape: tuple[int, int, int], max_features: int) -> saved.SavedEmbedder:
     """A SavedModel, held to the operations that exports have."""
     folder = pathlib.Path(spec).expanduser()
     digest = saved.digest(folder)
@@ -145,4 +154,4 @@ def _opened(spec: str, shape: tuple[int, int, int]) -> saved.SavedEmbedder:
         return signature(**{name: images})
 
     answer.model = model  # type: ignore[attr-defined]  # TensorFlow frees the weights with it
-    return saved.SavedEmbedder(answer, digest, shape)
+    return saved.SavedEmbedder(answer, digest, shape, max_features)

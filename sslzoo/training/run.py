@@ -4,7 +4,6 @@ import contextlib
 import copy
 import dataclasses
 import functools
-import pathlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -113,12 +112,10 @@ class Run(Optimizers, Probing):
                 images, or to another process.
         """
         ranges.check(type(self).__init__, vars(self))
-        if not self.workdir.strip():
-            raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
         formats.check(self.formats)
         self.recipe, self.flags, self.started = recipe, flags, time.time()
         self.defaults = defaults or {}
-        folder = writable_folder(pathlib.Path(self.workdir))
+        folder = writable_folder(self.workdir)
         workdir.lock(folder)
         workdir.claim_flags(folder, flags, self.defaults, MAY_DIFFER)
         for path in (folder / "exported", folder / "exported" / recipe):
