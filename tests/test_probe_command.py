@@ -2,19 +2,22 @@
 
 import csv
 import json
+import os
 import shutil
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import tiny_encoder
 
-from sslzoo import export, probes
+from sslzoo import data, export, pictures, probes
 from sslzoo.commands.probe import Probe
 from sslzoo.errors import UserError
 from sslzoo.pictures import chart, retrieved
 from sslzoo.probes import cache, features, results
 from sslzoo.probes.classifier import untrained
+from sslzoo.training import judged, workdir
 
 SIDE = 12
 
@@ -84,8 +87,12 @@ def test_rows_of_two_data_sets_in_one_table(place, tmp_path, capsys):
 
 def test_a_second_probe_reads_no_image(place, tmp_path, monkeypatch):
     first = probe(place, tmp_path).run()
+    bare = {"encoder": "mini", "image_size": SIDE}  # whose weights the seed draws
+    second = probe(place, tmp_path, **bare).run()
     monkeypatch.setattr(features, "features", lambda *a: pytest.fail("it reads"))
     assert probe(place, tmp_path).run() == first
+    keras.utils.set_random_seed(9)
+    assert probe(place, tmp_path, **bare).run() == second
     for changed in ({"seed": 1}, {"train_images": 50}, {"cache": ""}):
         with pytest.raises(pytest.fail.Exception, match="it reads"):
             probe(place, tmp_path, **changed).run()
@@ -112,6 +119,89 @@ def test_the_cache_knows_weights_from_weights_and_mends_itself(place, tmp_path):
     other.layers[1].set_weights([w + 0.1 for w in other.layers[1].get_weights()])
     moved, _ = cache.Cached(features.Embedder(other, (SIDE, SIDE, 3)), tmp_path)(images)
     assert not np.allclose(moved["stage1"], x["stage1"])
+    (tmp_path / "full").write_text("no folder can be made here")
+    lost = cache.Cached(features.Embedder(encoder(), (SIDE, SIDE, 3)), tmp_path / "full")
+    np.testing.assert_array_equal(lost(images)[0]["stage1"], x["stage1"])
+
+
+def test_the_cache_knows_images_from_images(tmp_path):
+    """Equal labels, equal files but one, which is not among those whose bytes are looked at."""
+
+    def digests(*specs):
+        sources = [data.load(spec, resize=SIDE, labels=True) for spec in specs]
+        return [judged._digest(source) for source in sources]
+
+    images, labels = coloured(100, 0)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (tmp_path / f"train/{label}").mkdir(parents=True, exist_ok=True)
+        pictures.save_png(tmp_path / f"train/{label}/{i}.png", image)
+    (tmp_path / "test").mkdir()
+    single = f"single:{tmp_path}/train/0/0.png,{tmp_path}/train/1/1.png,beta=0.3"
+    specs = ["scenes:8:0", "scenes:8:1", single, f"{single},flip=0", f"{single},color=0"]
+    (before,) = digests(str(tmp_path))
+    assert digests(str(tmp_path)) == [before]
+    assert len({*digests(*specs)}) == len(specs)
+    source = data.load(str(tmp_path), resize=SIDE, labels=True)
+    seen = workdir.fingerprint(source)["sha256"]
+    other = next(name for name in map(source.name, range(100)) if name not in seen)
+    os.utime(tmp_path / "train" / other, ns=(0, 0))
+    assert digests(str(tmp_path)) != [before]
+    both = []
+    for i in range(2):
+        images[2] = i  # one that is not looked at
+        np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, y_test=labels)
+        both += digests(str(tmp_path / "a.npz"))
+    assert both[0] != both[1]
+
+
+def test_the_cache_removes_its_oldest_files_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "MOST", 25)
+    names = [*(f"{i:032x}.npz" for i in range(3)), "mine.npz"]
+    for i, name in enumerate(names):
+        (tmp_path / name).write_bytes(b"0123456789")
+        os.utime(tmp_path / name, (i, i))
+    for name in ("old", "new"):
+        (tmp_path / f"{cache.ASIDE}{name}").mkdir()
+    os.utime(tmp_path / f"{cache.ASIDE}old", (0, 0))
+    cache.make_room(tmp_path, 10)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {names[2], "mine.npz", f"{cache.ASIDE}new"}
+
+
+@pytest.mark.parametrize(
+    ("specs", "received"),
+    [
+        ([tf.TensorSpec((None, None, None, 3))] * 2, r"a \(.*float32, b \("),
+        ([tf.TensorSpec((None, SIDE, SIDE, 3), tf.uint8)], r"a \(.*uint8"),
+        ([tf.TensorSpec((8, SIDE, SIDE, 3))], r"a \(8, 12, 12, 3\)"),
+        ([tf.TensorSpec((None, 64, 64, 3))], r"a \(None, 64, 64, 3\)"),
+    ],
+)
+def test_a_savedmodel_that_takes_other_images_is_refused(tmp_path, specs, received):
+    def stage(*images):
+        return {"stage1": tf.cast(images[0], tf.float32) * 2.0}
+
+    named = [tf.TensorSpec(s.shape, s.dtype, name) for s, name in zip(specs, "ab", strict=False)]
+    model = tf.Module()
+    model.call = tf.function(stage)
+    signatures = {"features": model.call.get_concrete_function(*named)}
+    tf.saved_model.save(model, str(tmp_path / "model"), signatures)
+    with pytest.raises(UserError, match=f"--encoder: .* one argument.*Received: {received}"):
+        judged._opened(str(tmp_path / "model"), (SIDE, SIDE, 3))
+
+
+@pytest.mark.parametrize(
+    ("flag", "specs"),
+    [
+        ("a.npz, b.npz", ["a.npz", "b.npz"]),
+        ("single:a,b,beta=0.1", ["single:a,b,beta=0.1"]),
+        ("photos,single:a,b,single:c", ["photos", "single:a,b", "single:c"]),
+        ("", [""]),
+    ],
+)
+def test_what_follows_a_single_is_its_own(flag, specs, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda spec, split, **options: split)
+    assert [*Probe(dataset=flag, image_size=SIDE, encoder="mini").sources] == specs
 
 
 def test_a_savedmodel_is_judged_beside_small(place, tmp_path, capsys):
@@ -173,6 +263,37 @@ def test_scratch_sees_the_images_that_the_plane_saw(place, tmp_path):
     draw = asked.label_draws(str(place / "a.npz"))[1]
     indices = [int(e["index"]) for e in draw.examples()]
     assert [*asked.drawn(draw)] == indices
+
+
+def test_finetune_and_scratch_train(place, tmp_path):
+    tiny_encoder().save(tmp_path / "tiny.keras")
+    flags = {"encoder": str(tmp_path / "tiny.keras"), "image_size": SIDE, "epochs": 8}
+    (row,) = probe(place, tmp_path, kind="finetune", shares=(0.5,), draws=1, **flags).run()
+    assert row["labels"] == 70
+    assert row["accuracy"] > 0.8
+    assert row["scratch_accuracy"] > 0.8
+
+
+def test_draws_of_finetune_share_no_seed(place, tmp_path, monkeypatch):
+    seeds = []
+    own, scratch = (lambda s, spec, table, seed: seeds.append(seed) or 0.5 for _ in range(2))
+    monkeypatch.setattr(Probe, "_finetuned", own)
+    monkeypatch.setattr(Probe, "_scratch", scratch)
+    for seed in (0, 1):
+        probe(place, tmp_path, kind="finetune", shares=(0.5,), draws=2, seed=seed).run()
+    assert seeds[::2] == seeds[1::2]
+    assert len({*seeds}) == 4
+
+
+def test_what_is_found_is_written_at_once(place, tmp_path, monkeypatch):
+    kind = probe(place, tmp_path, kind="finetune", shares=(0.5, 1.0), draws=1)
+    answers = iter([0.7, 0.6])
+    monkeypatch.setattr(Probe, "_finetuned", lambda *a: next(answers))
+    monkeypatch.setattr(Probe, "_scratch", lambda *a: next(answers))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        kind.run()
+    (row,) = json.loads((tmp_path / "out/probe.json").read_text())["rows"]
+    assert (row["labels"], row["accuracy"], row["scratch_accuracy"]) == (70, 0.7, 0.6)
 
 
 def test_low_shot_has_a_row_for_each_number_of_labels(place, tmp_path, monkeypatch):
@@ -238,9 +359,11 @@ def test_finetune_has_a_row_for_each_share_and_leaves_the_encoder_alone(
         np.testing.assert_array_equal(settings["table"], other["table"])
         assert head.encoder is not run.model
         assert head.stage == "stage2"
-    few = probe(place, tmp_path, kind="finetune", shares=(0.01,))
+    few = probe(place, tmp_path, kind="finetune", shares=(1.0, 0.01))
+    seen.clear()
     with pytest.raises(UserError, match=r"--shares: 0\.01 of .*two training images of each"):
         few.run()
+    assert not seen, "it is said before the work"
 
 
 @pytest.mark.parametrize(

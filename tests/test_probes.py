@@ -134,6 +134,18 @@ def test_the_span_of_few_rows_holds_the_same_optimum():
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
+def test_the_span_of_rows_that_are_nearly_alike():
+    """As of a collapsed encoder: one direction is all, and float32 rounds it to no Cholesky."""
+    rng = np.random.default_rng(0)
+    x = np.float32(60 * rng.normal(size=(200, 1)) * rng.normal(size=(1, 300)))
+    x += np.float32(rng.normal(size=(200, 3)) @ rng.normal(size=(3, 300)))
+    span, span_test = softmax.span(x, x[:9])
+    assert span.dtype == span_test.dtype == np.float32
+    expected = x @ x.T
+    np.testing.assert_allclose(span @ span.T, expected, atol=1e-5 * expected.max())
+    np.testing.assert_allclose(span_test, span[:9], atol=0.01 * span.max())
+
+
 @pytest.mark.parametrize("classes", [2, 5])
 def test_the_plane_is_scikit_learns(classes):
     rng = np.random.default_rng(0)

@@ -198,6 +198,7 @@ def test_images_without_labels_are_shown_without_verdicts(folder, tmp_path):
         (["run"], {"root": "zoo"}, "expected folders of runs.*Received: run --root=zoo"),
         (["."], {}, r"expected the folder of a run.*Received: \."),
         ([], {"root": "."}, r"--root: expected a folder of exports. Received: \."),
+        ([], {"root": "no/such"}, "--root: expected a folder of exports. Received: no/such"),
     ],
 )
 def test_what_is_no_run_and_no_zoo_is_refused(words, flags, expected, tmp_path, monkeypatch):
@@ -230,6 +231,28 @@ def test_neighbors_are_the_nearest_by_angle_and_not_oneself():
     nearest = embedding.neighbors(vectors)
     assert embedding.recall(np.array([0, 0, 1, 1]), nearest) == 0.75
     assert embedding.recall(None, nearest) is None
+
+
+def test_of_equal_images_all_have_others_as_neighbors():
+    """More of them than are asked for: no row is its own neighbour, nor is one missing."""
+    vectors = np.repeat(np.eye(2, dtype=np.float32), [20, 3], axis=0)
+    nearest = embedding.neighbors(vectors)
+    assert nearest.shape == (23, embedding.NEIGHBORS)
+    for i, row in enumerate(nearest):
+        assert i not in row
+        assert len({*row}) == embedding.NEIGHBORS
+    assert (nearest[:20] < 20).all()
+
+
+def test_a_run_with_images_of_its_own_for_the_probe_is_shown_on_those(folder, tmp_path):
+    run = copied(folder, tmp_path)
+    flags = {"dataset": "scenes:9", "resize": 8}
+    flags |= {"probe_dataset": folder / "images", "probe_resize": 20}
+    (run / "flags.txt").write_text("".join(f"--{k}={v}\n" for k, v in flags.items()))
+    seen = embedding.embed(*reading.runs([str(run)]), 15)
+    assert seen.images.classes == sorted(CLASSES)
+    cut = embedding._held_back(str(folder / "images"), "", 20, 16, 15)
+    np.testing.assert_array_equal(seen.images.pixels, cut.pixels)
 
 
 def test_the_map_puts_like_beside_like():

@@ -41,7 +41,7 @@ class Classify:
             layers, or conv, a block of NIN; a linear one finds the stage for them.
         top_k: classes in an answer, at most.
         finetune: train encoder and head together, from the fitted head on, on padded crops; a tenth
-            of the labels is held out and chooses the epoch.
+            of the labels is held out and chooses the epoch, where every class has ten.
         epochs: of --finetune, and of a head that is not linear.
         learning_rate: the highest one of these epochs; RotNet's heads had 0.1.
         flip: mirror half of the images in these epochs.

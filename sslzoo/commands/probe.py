@@ -8,6 +8,7 @@ sslzoo probe --encoder=MobileNetV2:imagenet --dataset=FOLDER --image_size=64 --k
 
 import dataclasses
 import sys
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import keras
@@ -31,8 +32,8 @@ class Probe(Judged):
         encoder: a name in the zoo, an exported folder, an encoder.keras, a SavedModel with a
             signature `features`, or a backbone, NAME[:imagenet|:FILE]: with the weights that are
             named, or random ones.
-        dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME, or photos; more
-            than one with commas between them.
+        dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME, photos, or
+            scenes; more than one with commas between them, single:FILE,FILE,... the last.
         kind: what is asked. linear: how much of the labels a plane reads off each stage; low_shot:
             the same of few labels a class; finetune: what training through the encoder makes of it;
             retrieval: how often one of a test image's nearest training images is of its class, by
@@ -43,9 +44,10 @@ class Probe(Judged):
         image_size: side of the square that images are brought to, in pixels; 0 takes the one in
             the encoder's card.
         train_images: labelled training images of a draw, at most; of low_shot those that all draws
-            are from.
+            are from. Not for finetune, whose shares are of all.
         draws: how often labels are drawn anew, of finetune how often it is repeated; scores are
-            mean ± standard deviation. 0 takes 5 for low_shot, 1 for finetune, else 3.
+            mean ± standard deviation. 0 takes 5 for low_shot, 1 for finetune, else 3. Not for
+            retrieval, which has one.
         shots: labels a class, of low_shot.
         shares: of the training labels, of finetune.
         frozen_below: a stage; the ones before it are not changed by finetune.
@@ -55,8 +57,10 @@ class Probe(Judged):
             often in as many steps.
         learning_rate: the highest one of finetune.
         scratch_rate: the highest one from scratch.
-        cache: folder in which features are kept, by hash of weights and images, so that a second
-            probe is quick; empty keeps none.
+        cache: folder in which features are kept, so that a second probe is quick; empty keeps none.
+            Of more than 10 GB the oldest are removed. They are found by a hash of the encoder's
+            layers and weights, of --dataset as it is written, of labels, of size and date of the
+            .npz or of every file in a folder, and of the first megabyte of 64 images.
         seed: of the random encoder, the draws and the splits of labels.
         workdir: folder for probe.json and probe.csv.
     """
@@ -81,19 +85,22 @@ class Probe(Judged):
 
     def run(self) -> list[dict[str, Any]]:
         """Does it all; returns the rows of `probe.json`."""
-        self._check()
+        ranges.check(type(self).__init__, vars(self))
+        keras.utils.set_random_seed(self.seed)  # before an encoder without weights is built
         self.draws = self.draws or {"low_shot": 5, "finetune": 1}.get(self.kind, 3)
-        keras.utils.set_random_seed(self.seed)
-        rows = [row for spec in self.sources for row in getattr(self, f"_{self.kind}")(spec)]
+        self._check()
         about = {"encoder": self.encoder, "kind": self.kind, "beside": self.twin_name}
         flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
-        results.write(self.workdir, rows, {**about, "flags": flags})
+        rows: list[dict[str, Any]] = []
+        for spec in self.sources:
+            for row in getattr(self, f"_{self.kind}")(spec):
+                rows.append(row)  # written at once: the next one may take hours
+                results.write(self.workdir, rows, {**about, "flags": flags})
         sys.stdout.write(f"\n{self.encoder}\n{results.table(rows)}\n{self.twin_name}\n")
         return rows
 
     def _check(self) -> None:
         """Looks at everything that can be wrong, before the long work."""
-        ranges.check(type(self).__init__, vars(self))
         if not self.encoder:
             names = ", ".join(entry.name for entry in zoo.list()) or "none yet"
             raise UserError(
@@ -124,6 +131,8 @@ class Probe(Judged):
                 "--kind: expected another one for a SavedModel, which cannot learn. "
                 "Received: finetune"
             )
+        for spec in self.sources if self.kind == "finetune" else []:
+            self.check_shares(spec)
         _ = self.sources
         writable_folder(self.workdir)
 
@@ -148,37 +157,30 @@ class Probe(Judged):
             row["gained"] = (row["accuracy"] - row["random_accuracy"]) / way if way > 0 else None
         return [{**row, "stages": scores.rows}]
 
-    def _low_shot(self, spec: str) -> list[dict[str, Any]]:
+    def _low_shot(self, spec: str) -> Iterator[dict[str, Any]]:
         """A row for each number of labels a class."""
         pool = self.label_draws(spec)[0]
         test = self.images(spec, "test")
         rows = probes.low_shot(self.embedders, pool, test, self.shots, self.draws, self.seed)
         indices, source = self.drawn(pool), self.sources[spec]["train"]
-        for row in rows if self.controls else []:
-            some = probes.drawn(np.asarray(source.labels)[indices], row["shots"], (self.seed, 0))
-            row["scratch_accuracy"] = self._scratch(spec, indices[some])
-        return [{"dataset": spec, "draws": self.draws, **row} for row in rows]
+        for row in rows:
+            if self.controls:
+                y = np.asarray(source.labels)[indices]
+                some = probes.drawn(y, row["shots"], (self.seed, 0))
+                row["scratch_accuracy"] = self._scratch(spec, indices[some])
+            yield {"dataset": spec, "draws": self.draws, **row}
 
-    def _finetune(self, spec: str) -> list[dict[str, Any]]:
+    def _finetune(self, spec: str) -> Iterator[dict[str, Any]]:
         """A row for each share of the labels."""
-        rows: list[dict[str, Any]] = []
-        size = self.sources[spec]["train"].size
         for share in self.shares:
-            stop = max(1, round(share * size))
-            found = []
-            for i in range(self.draws):
-                draw = self.images(spec, "train", self.seed + i)
-                table = self.drawn(dataclasses.replace(draw, stop=stop))
-                try:
-                    found.append((self._finetuned(spec, table), self._scratch(spec, table)))
-                except UserError as error:
-                    raise UserError(f"--shares: {share:g} of {spec}: {error}") from None
-            row: dict[str, Any] = {"dataset": spec, "labels": stop, "draws": self.draws}
+            tables = self.tables(spec, share)
+            found = [(self._finetuned(spec, *x), self._scratch(spec, *x)) for x in tables]
+            labels = len(tables[0][0])
+            row: dict[str, Any] = {"dataset": spec, "labels": labels, "draws": self.draws}
             for name, accuracies in zip(("", "scratch_"), zip(*found, strict=True), strict=True):
                 row[f"{name}accuracy"] = float(np.mean(accuracies))
                 row[f"{name}std"] = results.deviation(accuracies)
-            rows.append(row)
-        return rows
+            yield row
 
     def _retrieval(self, spec: str) -> list[dict[str, Any]]:
         """One row, of the last stage; all of them in it. Draws one picture."""
@@ -199,7 +201,7 @@ class Probe(Judged):
         self.keep_picture(spec, picture(*shares))
         return [{"dataset": spec, "images": test.stop, **row} for row in rows]
 
-    def _finetuned(self, spec: str, table: np.ndarray) -> float:
+    def _finetuned(self, spec: str, table: np.ndarray, seed: int) -> float:
         """Accuracy on the test images of a copy of the encoder, trained on those of `table`."""
         source = self.sources[spec]["train"]
         model: Any = self.model
@@ -207,20 +209,23 @@ class Probe(Judged):
         encoder.set_weights(model.get_weights())
         some = source.examples(crop=self.size, table=table, shuffle=False)
         last = encoders.stages(encoder)[-1]
-        head = probes.fit_head(encoder, some, source.class_names or [], stage=last, seed=self.seed)
-        settings: dict[str, Any] = {"frozen_below": self.frozen_below, "seed": self.seed}
+        head = probes.fit_head(encoder, some, source.class_names or [], stage=last, seed=seed)
+        settings: dict[str, Any] = {"frozen_below": self.frozen_below, "seed": seed}
         settings |= self._schedule(spec)
         probes.finetune(head, source, table=table, learning_rate=self.learning_rate, **settings)
         return self._tested(head, spec)
 
-    def _scratch(self, spec: str, table: np.ndarray | None = None) -> float:
+    def _scratch(
+        self, spec: str, table: np.ndarray | None = None, seed: int | None = None
+    ) -> float:
         """Accuracy of the same architecture trained from random init on `table`, or all images."""
         source = self.sources[spec]["train"]
         logging.info("from scratch on %d labels", source.size if table is None else len(table))
         settings: dict[str, Any] = {"table": table, "learning_rate": self.scratch_rate}
         settings |= self._schedule(spec)
         classes = len(source.class_names or [])
-        head = probes.scratch(self.twin, source, classes, self.size, self.seed, **settings)
+        seed = self.seed if seed is None else seed
+        head = probes.scratch(self.twin, source, classes, self.size, seed, **settings)
         return self._tested(head, spec)
 
     def _schedule(self, spec: str) -> dict[str, int]:

@@ -32,7 +32,9 @@ def main(*runs: str, root: str = "", output: str = "", images: Count = 1000) -> 
     if root:
         from sslzoo.report import index  # imported here: Bokeh may be missing, TensorFlow is slow
 
-        index.write(pathlib.Path(root), _file(output, pathlib.Path(root, "index.html")))
+        folder = pathlib.Path(root)
+        entries = index.entries_of(folder)  # before the file's folder is made
+        index.write(entries, folder, _file(output, folder / "index.html"))
         return
     found = reading.runs(runs)
     file = _file(output, (found[0].path if len(found) == 1 else pathlib.Path()) / "report.html")

@@ -3,7 +3,7 @@
 from sslzoo.probes.classifier import Head, fit_head
 from sslzoo.probes.finetuning import finetune, scratch
 from sslzoo.probes.invariance import invariance
-from sslzoo.probes.linear_probe import Scores, beside, linear, random_twin
+from sslzoo.probes.linear_probe import Scores, beside, linear, random_twin, seeds_of_draws
 from sslzoo.probes.low_shot import drawn, low_shot
 from sslzoo.probes.nearest import Monitor, knn
 from sslzoo.probes.nonlinear import nonlinear
@@ -26,4 +26,5 @@ __all__ = [
     "random_twin",
     "retrieval",
     "scratch",
+    "seeds_of_draws",
 ]

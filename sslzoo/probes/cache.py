@@ -3,7 +3,10 @@
 import dataclasses
 import hashlib
 import pathlib
+import re
+import shutil
 import tempfile
+import time
 import zipfile
 from typing import Any
 
@@ -11,7 +14,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from sslzoo.errors import writing
+MOST = 10 * 2**30  # bytes of all features, but for one that is larger alone
+ASIDE = "writing-"  # folders of files that are not finished
+DAY = 24 * 3600  # seconds: who has not finished by then was killed
+VERSION = 1  # higher with each change of what the same images and weights are read as
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Images:
     @property
     def name(self) -> str:
         """What says all of it."""
-        return f"{self.digest} {self.source.resize} {self.crop} {self.stop} {self.seed}"
+        return f"{VERSION} {self.digest} {self.source.resize} {self.crop} {self.stop} {self.seed}"
 
 
 class Cached:
@@ -75,9 +81,24 @@ class Cached:
         return x, y
 
     def _keep(self, path: pathlib.Path, arrays: dict[str, Any]) -> None:
-        """Whole or not at all, whoever writes beside us."""
-        with writing(path):
+        """Whole or not at all, whoever writes beside us; a full disk costs nothing but the file."""
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as aside:
+            make_room(path.parent, sum(array.nbytes for array in arrays.values()))
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=ASIDE) as aside:
                 np.savez(pathlib.Path(aside, "features.npz"), **arrays)
                 pathlib.Path(aside, "features.npz").replace(path)
+        except OSError as error:
+            logging.warning("features are not kept: %s: %s", path, error.strerror or error)
+
+
+def make_room(folder: pathlib.Path, size: int) -> None:
+    """Removes the oldest features, so that `size` more bytes fit, and what was never finished."""
+    for path in folder.glob(f"{ASIDE}*"):
+        if path.stat().st_mtime < time.time() - DAY:
+            shutil.rmtree(path, ignore_errors=True)
+    ours = [path for path in folder.glob("*.npz") if re.fullmatch("[0-9a-f]{32}", path.stem)]
+    for path in sorted(ours, key=lambda path: path.stat().st_mtime, reverse=True):
+        size += path.stat().st_size
+        if size > MOST:
+            path.unlink(missing_ok=True)

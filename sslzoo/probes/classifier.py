@@ -88,7 +88,7 @@ def fit_head(
     train = dataset(train, "train")
     read = reader(encoder, train.element_spec["image"].shape, FEATURES)
     x, y = features(read, train, BATCH)
-    _check_labels(y, classes)
+    check_labels(y, classes)
     planes = {}
     for name in [stage] if stage else names:
         planes[name] = _plane(x[name], y, seed)
@@ -111,7 +111,8 @@ def untrained(encoder: keras.Model, classes: int, side: int, stage: str = "") ->
     return Head(encoder, stage, _network(maps, classes), shape)
 
 
-def _check_labels(y: np.ndarray, classes: Sequence[str]) -> None:
+def check_labels(y: np.ndarray, classes: Sequence[str]) -> None:
+    """Raises a `UserError` where `fit_head` can make none of labels (N,)."""
     counts = np.bincount(y, minlength=len(classes))
     if len(classes) < 2 or counts.min() < 2:
         few = classes[int(counts.argmin())]

@@ -3,10 +3,12 @@
 Fine-tuning goes on from the plane of `classifier.fit_head`: a random head would first wreck the
 features (Kumar et al. 2022, arXiv:2202.10054). Images are padded by their reflection, cut at
 random and mirrored; SGD with momentum warms up over a tenth of its steps and falls as a cosine; of
-the weights after each round those are kept that do best on a tenth of the labels, held out.
+the weights after each round those are kept that do best on a tenth of the labels, held out; where a
+class has fewer than ten none are held out, and the last ones are kept.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,7 +24,7 @@ from sslzoo.probes.linear_probe import random_twin
 from sslzoo.probes.softmax import held_out
 
 STEP = 64  # images a step
-HELD = 10  # of so many labels of a class one is held out
+HELD = 10  # of so many labels of a class one is held out, of fewer none
 DECAY = 5e-4  # L2, of kernels
 MOMENTUM = 0.9
 
@@ -90,6 +92,7 @@ def scratch(
 ) -> Head:
     """The architecture of `encoder`, trained from random init; `settings` are `finetune`'s."""
     head = untrained(random_twin(encoder, seed), classes, side)
+    head = dataclasses.replace(head, network=random_twin(head.network, seed + 1))
     finetune(head, source, seed=seed, **settings)
     return head
 
@@ -101,7 +104,7 @@ def _split(
     table = np.arange(source.size) if table is None else np.asarray(table)
     if choose:
         y = np.asarray(source.labels)[table]
-        if np.bincount(y).max() > 1:
+        if np.unique(y, return_counts=True)[1].min() >= HELD:
             held = held_out(y, seed, HELD)
             return table[~held], table[held]
     return table, table[:0]

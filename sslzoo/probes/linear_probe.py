@@ -175,6 +175,11 @@ def _mean(fits: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def seeds_of_draws(seed: int, draws: int) -> list[int]:
+    """One for each draw of labels, far from those of runs with other seeds."""
+    return [(seed + 1_000_003 * i) % 2**32 for i in range(draws)]
+
+
 def random_twin(encoder: keras.Model, seed: int) -> keras.Model:
     """The same architecture with weights drawn anew from its own initializers, by `seed`."""
     seeds = itertools.count(1_000_003 * (seed + 1) % (2**31 - 2**20))  # room for a million layers

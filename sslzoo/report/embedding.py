@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from sslzoo import data, pictures, probes, zoo
 from sslzoo.errors import UserError
-from sslzoo.probes.nearest import unit
 from sslzoo.report.reading import Run
 
 BATCH = 128  # images of a pass
@@ -47,7 +46,7 @@ class Embedded:
 
 
 def embed(run: Run, most: int) -> Embedded:
-    """Embeds at most that many held-back images of a run by its exported encoder.
+    """Embeds at most that many held-back images by a run's exported encoder: those of its probe.
 
     Raises:
         UserError: the images or the encoder cannot be had; the message says why.
@@ -55,9 +54,14 @@ def embed(run: Run, most: int) -> Embedded:
     if run.entry is None:
         raise UserError("the encoder is not exported yet")
     size = run.card.get("image_size")
-    flags = {name: run.flags.get(name, "") for name in ("dataset", "data_dir")}
-    resize = _whole("--resize", run.flags.get("resize") or run.flags.get("image_size"))
-    images = _held_back(**flags, resize=resize, size=size or resize, most=most)
+    spec, data_dir = run.flags.get("dataset", ""), run.flags.get("data_dir", "")
+    own = _whole("--resize", run.flags.get("resize") or run.flags.get("image_size"))
+    resize = _whole("--probe_resize", run.flags.get("probe_resize"))
+    if probed := run.flags.get("probe_dataset"):
+        spec = probed
+    else:
+        resize = resize or own
+    images = _held_back(spec, data_dir, resize, size or resize or own, most)
     root = run.path / "exported"
     export = zoo.load(run.entry.name, root)
     vectors = _vectors(lambda batch: export.embed(batch)["embedding"], images)
@@ -115,10 +119,10 @@ def _vectors(function: Any, images: Images) -> np.ndarray:
 
 def neighbors(vectors: np.ndarray) -> np.ndarray:
     """The rows nearest to each row by cosine, without itself, nearest first: (N, NEIGHBORS)."""
-    rows = unit(vectors)
-    cosines = rows @ rows.T
-    np.fill_diagonal(cosines, -np.inf)
-    return np.argsort(-cosines, axis=1, kind="stable")[:, : min(NEIGHBORS, len(vectors) - 1)]
+    found = probes.neighbours(vectors, vectors, NEIGHBORS + 1)
+    itself = found == np.arange(len(found))[:, None]
+    itself[~itself.any(1), -1] = True  # of that many equal rows it may not be among the first
+    return found[~itself].reshape(len(found), -1)
 
 
 def recall(labels: np.ndarray | None, nearest: np.ndarray) -> float | None:

@@ -1,6 +1,7 @@
 """The page of a zoo: a card for each animal, and all of them in one plot."""
 
 import pathlib
+from collections.abc import Sequence
 
 from absl import logging
 
@@ -9,8 +10,8 @@ from sslzoo.errors import UserError
 from sslzoo.report import facts, plots, reading, rendering
 
 
-def write(root: pathlib.Path, file: pathlib.Path) -> None:
-    """Writes the page of the encoders in the folder `root`.
+def entries_of(root: pathlib.Path) -> list[zoo.Entry]:
+    """The encoders in the folder `root`.
 
     Raises:
         UserError: there is none.
@@ -18,6 +19,11 @@ def write(root: pathlib.Path, file: pathlib.Path) -> None:
     entries = zoo.list(root) if root.is_dir() else []
     if not entries:
         raise UserError(f"--root: expected a folder of exports. Received: {root}")
+    return entries
+
+
+def write(entries: Sequence[zoo.Entry], root: pathlib.Path, file: pathlib.Path) -> None:
+    """Writes the page of the encoders in the folder `root`."""
     logging.info("%d animals in %s ...", len(entries), root)
     scored = {entry.name: entry.card["scores"] for entry in entries if entry.card.get("scores")}
     colors = {entry.name: plots.color(i) for i, entry in enumerate(entries)}

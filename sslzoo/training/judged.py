@@ -1,8 +1,10 @@
 """What `sslzoo probe` judges: an encoder of any kind, its random twin, labelled images."""
 
+import dataclasses
 import functools
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -15,15 +17,16 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo import data, encoders, export, pictures, precision, probes, zoo
+from sslzoo.data.arrays import Arrays
+from sslzoo.data.folder import Folder
 from sslzoo.data.order import keys
 from sslzoo.errors import UserError
 from sslzoo.pictures import retrieved
 from sslzoo.probes import saved
 from sslzoo.probes.cache import Cached, Images
+from sslzoo.probes.classifier import check_labels
 from sslzoo.probes.features import FEATURES, Embedder
 from sslzoo.training import workdir
-
-DRAW = 1_000_003  # between the seeds of draws, far from other runs' seeds
 
 
 class Judged:
@@ -83,7 +86,10 @@ class Judged:
     def sources(self: Any) -> dict[str, dict[str, data.Source]]:
         """{spec: {"train", "test"}}: labelled sources."""
         load = functools.partial(data.load, data_dir=self.data_dir, resize=self.size, labels=True)
-        specs = [spec.strip() for spec in self.dataset.split(",")]
+        # What follows a `single:`, files and options, is its own.
+        others, *singles = re.split(r"(?:^|,)\s*(?=single:)", self.dataset)
+        specs = [*(others.split(",") if others or not singles else []), *singles]
+        specs = [spec.strip() for spec in specs]
         return {spec: {split: load(spec, split) for split in ("train", "test")} for spec in specs}
 
     def images(self: Any, spec: str, split: str, seed: int | None = None) -> Images:
@@ -96,13 +102,32 @@ class Judged:
         """One where all labels are wanted."""
         source = self.sources[spec]["train"]
         draws = self.draws if self.train_images < source.size else 1
-        seeds = [(self.seed + DRAW * i) % 2**32 for i in range(draws)]
+        seeds = probes.seeds_of_draws(self.seed, draws)
         return [self.images(spec, "train", seed) for seed in seeds]
 
     def drawn(self: Any, images: Images) -> np.ndarray:
         """The indices (n,) that a draw has."""
         size, position = images.source.size, tf.range(images.stop)
         return keys(position, images.seed, size, size, shuffle=True)["index"].numpy()
+
+    def tables(self: Any, spec: str, share: float) -> list[tuple[np.ndarray, int]]:
+        """The draws of a share of the labels: indices (n,), and the seed of all that they train."""
+        stop = max(1, round(share * self.sources[spec]["train"].size))
+        draws = [
+            dataclasses.replace(self.images(spec, "train", seed), stop=stop)
+            for seed in probes.seeds_of_draws(self.seed, self.draws)
+        ]
+        return [(self.drawn(draw), draw.seed) for draw in draws]
+
+    def check_shares(self: Any, spec: str) -> None:
+        """Sees that each table has what a head needs."""
+        source = self.sources[spec]["train"]
+        for share in self.shares:
+            for table, _ in self.tables(spec, share):
+                try:
+                    check_labels(np.asarray(source.labels)[table], source.class_names)
+                except UserError as error:
+                    raise UserError(f"--shares: {share:g} of {spec}: {error}") from None
 
     def draw(self: Any, spec: str, answers: np.ndarray, indices: np.ndarray) -> None:
         """Eight random queries and the training images `indices[answers]`, wrong ones in red."""
@@ -126,10 +151,23 @@ class Judged:
 
 
 def _digest(source: data.Source) -> str:
-    """Of its labels and of the bytes of some images."""
-    seen = json.dumps(workdir.fingerprint(source)).encode()
+    """Of what it was asked for, its labels, the bytes of some images, and the dates of all files.
+
+    Views of one image are told apart by the first: `fetch` knows of no flip, say.
+    """
+    asked = [source.spec, source.split, source.resize, _files(source)]
+    seen = json.dumps([asked, workdir.fingerprint(source)]).encode()
     labels = np.asarray(source.labels).tobytes()
     return hashlib.sha256(seen + labels).hexdigest()
+
+
+def _files(source: data.Source) -> list[tuple[str, int, int]]:
+    """Path, bytes and nanosecond of the last change of each file of a folder, or of an .npz."""
+    paths = [source.spec] if isinstance(source, Arrays) else []
+    if isinstance(source, Folder):
+        paths = [os.fsdecode(path) for path in source.fetch(tf.range(source.size)).numpy()]
+    found = ((path, pathlib.Path(path).expanduser().stat()) for path in paths)
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
 
 
 def _opened(spec: str, shape: tuple[int, int, int], max_features: int) -> saved.SavedEmbedder:
@@ -148,10 +186,31 @@ def _opened(spec: str, shape: tuple[int, int, int], max_features: int) -> saved.
         )
     logging.info("%s: a SavedModel, with operations that exports have", spec)
     signature = model.signatures["features"]
-    (name,) = signature.structured_input_signature[1]
+    name = _argument(signature, shape)
 
     def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return signature(**{name: images})
 
     answer.model = model  # type: ignore[attr-defined]  # TensorFlow frees the weights with it
     return saved.SavedEmbedder(answer, digest, shape, max_features)
+
+
+def _argument(signature: Any, shape: tuple[int, int, int]) -> str:
+    """The name of the one that takes images of that shape.
+
+    Raises:
+        UserError: there is none, or there are more.
+    """
+    inputs = signature.structured_input_signature[1]
+    wrong = len(inputs) != 1
+    for spec in inputs.values():
+        wrong |= spec.dtype != tf.float32
+        wrong |= not all(spec.shape.is_compatible_with((n, *shape)) for n in (1, 2))
+    if wrong:
+        side = shape[0]
+        received = (f"{name} {x.shape} {x.dtype.name}" for name, x in sorted(inputs.items()))
+        raise UserError(
+            f"--encoder: expected `features` of one argument, float32 images (N, {side}, {side}, "
+            f"3) of any N ({side} is --image_size). Received: {', '.join(received) or 'none'}"
+        )
+    return next(iter(inputs))

@@ -13,7 +13,6 @@ from sslzoo.data.order import keys
 from sslzoo.errors import UserError
 from sslzoo.pretext import Pretext
 from sslzoo.probes import features, linear_probe
-from sslzoo.training.judged import DRAW
 
 
 class Probing:
@@ -73,7 +72,7 @@ class Probing:
     def _draws(self: Any, train: data.Source) -> list[int]:
         """The seeds of the draws of labels: one draw where all labels are wanted."""
         draws = self.probe_draws if self.probe_images < train.size else 1
-        return [(self.seed + DRAW * i) % 2**32 for i in range(draws)]
+        return probes.seeds_of_draws(self.seed, draws)
 
     def _probe_examples(self: Any, sources: dict[str, data.Source], crop: int) -> dict[str, Any]:
         """{"train", "test"}: a list of datasets in random order, as folders list class by class;
