@@ -42,16 +42,19 @@ def writing(path: pathlib.Path | str) -> Iterator[None]:
         ) from None
 
 
-def writable_folder(path: pathlib.Path, flag: str = "--workdir") -> pathlib.Path:
-    """Makes the folder `path` (`pathlib.Path`) and sees that a file can be written in it.
+def writable_folder(path: pathlib.Path | str, flag: str = "--workdir") -> pathlib.Path:
+    """Makes the folder `path` and sees that a file can be written in it.
 
     Raises:
-        UserError: it cannot; names the flag.
+        UserError: it cannot, or is blank; names the flag.
     """
+    if not str(path).strip():
+        raise UserError(f"{flag}: expected a folder. Received: {path!r}")
+    folder = pathlib.Path(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
     except OSError as error:
         raise UserError(
             f"{flag}: expected a folder that can be written. Received: {path}: {error.strerror}"

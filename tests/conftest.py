@@ -116,6 +116,19 @@ def examples(size, n=8, seed=0):
     )
 
 
+def elements(source, **kwargs):
+    """What a source gives, as dicts of arrays."""
+    return list(source.examples(**kwargs).as_numpy_iterator())
+
+
+def same(a, b):
+    """Whether two lists of `elements` are, bit by bit."""
+    return len(a) == len(b) and all(
+        x.keys() == y.keys() and all(np.array_equal(x[k], y[k]) for k in x)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
 def rendered_examples(size, n=8, seed=0):
     """`examples` with maps, and with a real image each: as `Paired` gives them."""
 

@@ -3,6 +3,10 @@
 import json
 import pathlib
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -47,6 +51,9 @@ def test_a_recipe_is_timed_and_leaves_nothing(images, tmp_path, monkeypatch):
     assert speed.steps_per_epoch == 32
     assert 0 < speed.step < 5
     assert 0 < speed.between < 30
+    few = compare.speed_of("rotation", [*flags, "--batch_size=64"])
+    assert few.steps_per_epoch == 1
+    assert few.step > 0
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.npz"]
 
 
@@ -64,11 +71,14 @@ def children(monkeypatch):
         if name == "compare":
             log.write_text("starting\nerror: --crop: too large\n")
             speed = {"step": 0.5, "between": 0.0, "steps_per_epoch": 60}
-            return None if arguments[2] in child.broken else f"hello\n{json.dumps(speed)}\n"
+            if arguments[2] not in child.broken:
+                log.write_text(f"hello\n{json.dumps(speed)}\nsome library's last word\n")
+            return arguments[2] not in child.broken
         sheet, seed, folder = (flag.partition("=")[2] for flag in arguments[2:])
         epochs = re.search(r"--epochs=(\d+)", pathlib.Path(sheet).read_text())[1]
         card = pathlib.Path(folder, "exported", name, "card.json")
         card.parent.mkdir(parents=True)
+        pathlib.Path(folder, "log.csv").write_text("epoch,seconds\n1,60\n2,75\n")
         rows = [
             {"stage": "stage1", "dims": 8, "accuracy": 0.3, "random_accuracy": 0.2},
             {
@@ -79,9 +89,9 @@ def children(monkeypatch):
             },
         ]
         rows[1]["accuracy"] += name == "jigsaw"
-        about = {"flags": {"epochs": epochs}, "minutes": 2, "seed": int(seed)}
-        card.write_text(json.dumps({**about, "scores": rows}))
-        return ""
+        about = {"flags": {"epochs": epochs}, "minutes": 9, "seed": int(seed)}
+        card.write_text(json.dumps({**about, "scores": None if name == "bigan" else rows}))
+        return True
 
     child.broken, child.calls, child.pages = (), calls, []
     monkeypatch.setattr(compare, "_child", child)
@@ -104,6 +114,7 @@ def test_each_recipe_gets_the_epochs_that_fit_and_every_seed(images, tmp_path, c
     table = Compare(**settings, minutes=2, seeds=2, seed=3, probe_images=20, resize=18).run()
     sheet = (folder / "sheets/jigsaw.flags").read_text()
     flags = {f"--dataset={images}", "--resize=18", "--encoder=small", "--probe_images=20"}
+    flags |= {"--probe_dataset=", "--probe_resize=0"}
     assert flags | {"--epochs=4"} <= {*sheet.splitlines()}
     assert started(children) == [
         ("rotation", "3"),
@@ -112,7 +123,14 @@ def test_each_recipe_gets_the_epochs_that_fit_and_every_seed(images, tmp_path, c
         ("jigsaw", "4"),
     ]
     rows = [line.strip("| ").split(" | ") for line in str(table).splitlines()[2:4]]
-    assert rows[0] == ["jigsaw", "4", "2", "**185.0 ± 7.1 %** (`stage2`)", "40.0 ± 0.0 %", "+145.0"]
+    assert rows[0] == [
+        "jigsaw",
+        "4",
+        "2.2",
+        "**185.0 ± 7.1 %** (`stage2`)",
+        "40.0 ± 0.0 %",
+        "+145.0",
+    ]
     assert rows[1][0] == "rotation"
     assert "64 training images, 20 labels, 8 test images; 2 runs each, seeds from 3" in str(table)
     assert (folder / "table.md").read_text() == f"{table}\n"
@@ -138,7 +156,7 @@ def test_the_same_command_goes_on_and_another_one_is_refused(images, tmp_path, c
     Compare(**settings, seeds=1).run()
     assert started(children) == [("jigsaw", "0")]
     assert len(children.calls) == 1, "nothing is measured twice"
-    with pytest.raises(UserError, match=r"--workdir: expected the comparison .*minutes=3"):
+    with pytest.raises(UserError, match=r"--workdir: expected the flags .*Received: .*--minutes=3"):
         Compare(**settings, minutes=3).run()
 
 
@@ -150,6 +168,40 @@ def test_a_recipe_that_cannot_is_left_out_and_said(images, tmp_path, children, c
         ).run()
     assert [*table.cards] == ["jigsaw"]
     assert "npid is left out: error: --crop: too large" in caplog.text
+
+
+def test_a_run_that_could_not_be_probed_is_left_out_and_said(images, tmp_path, children, caplog):
+    settings = {"dataset": str(images), "recipes": ("bigan", "jigsaw")}
+    with caplog.at_level("WARNING", logger="absl"):
+        table = Compare(**settings, workdir=str(tmp_path / "c")).run()
+    assert [*table.cards] == ["jigsaw"]
+    assert "bigan is left out: no probe" in caplog.text
+
+
+def test_a_signal_is_handed_on_to_the_child_which_ends_in_its_own_way(tmp_path):
+    """It is in a session of its own, so that Ctrl-C reaches it once."""
+    script = """
+import signal, time
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)
+    print("saved", flush=True)
+"""
+    parent = f"""
+import pathlib
+from sslzoo.commands.compare import _child
+_child(["-c", {script!r}], pathlib.Path("log.txt"))
+"""
+    process = subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path, stderr=subprocess.PIPE)
+    while not (tmp_path / "log.txt").exists() or "ready" not in (tmp_path / "log.txt").read_text():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert (tmp_path / "log.txt").read_text() == "ready\nsaved\n"
+    assert process.returncode
 
 
 def test_sheets_are_found_by_their_recipes_names(tmp_path):

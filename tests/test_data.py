@@ -8,6 +8,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import elements, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -43,17 +44,6 @@ def jpegs(root, count, shape=(40, 50)):
 
 def whole(source, index=0):
     return source.read(index).numpy()
-
-
-def elements(source, **kwargs):
-    return list(source.examples(**kwargs).as_numpy_iterator())
-
-
-def same(a, b):
-    return len(a) == len(b) and all(
-        x.keys() == y.keys() and all(np.array_equal(x[k], y[k]) for k in x)
-        for x, y in zip(a, b, strict=True)
-    )
 
 
 def npz(path, **arrays):
@@ -110,7 +100,7 @@ def tfds_dir(tmp_path_factory):
 # === Every element is a pure function of (seed, epoch, index) ===
 
 
-@pytest.fixture(params=["photos", "scenes", "single", "npz", "folder", "tfds"])
+@pytest.fixture(params=["photos", "scenes", "single", "npz", "folder", "rendered", "tfds"])
 def source(request, tmp_path, arrays, tfds_dir):
     if request.param == "photos":
         return data.load("photos", resize=40)
@@ -122,6 +112,9 @@ def source(request, tmp_path, arrays, tfds_dir):
         return data.load(arrays, resize=36)
     if request.param == "tfds":
         return data.load("tfds:sslzoo_tiny", data_dir=str(tfds_dir / "array_record"), resize=36)
+    if request.param == "rendered":
+        jpegs(tmp_path / "rgb", 14)
+        return data.load(f"rendered:{tmp_path}", resize=36)
     return data.load(jpegs(tmp_path / "f", 14), resize=36)
 
 
@@ -746,13 +739,14 @@ def test_tfds_errors(tfds_dir, tmp_path):
 
 def test_wrong_specs(tmp_path):
     (tmp_path / "a.txt").write_text("x")
-    kinds = "expected photos, scenes, single:FILE, a folder of images, a name.npz file, or tfds:NA"
+    kinds = "expected photos, scenes, single:FILE, rendered:FOLDER, a folder of images, a name.npz"
     cases = {
         ("imagenet", "train"): f"{kinds}.*'imagenet', not there",
         ("", "train"): kinds,
         (str(tmp_path / "a.txt"), "train"): "another kind of file",
         (str(tmp_path), "train"): "expected images for the train split.*Received: none in",
         (str(tmp_path / "no.npz"), "train"): "not there",
+        ("rendered:", "train"): r"expected rendered:FOLDER\. Received: 'rendered:', no folder",
         ("photos", "validation"): "split: expected train or test. Received: validation",
     }
     for (spec, split), message in cases.items():

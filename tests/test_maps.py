@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import elements, same
 
 from sslzoo import data
 from sslzoo.data import decode
@@ -64,17 +65,6 @@ def files(*bad):
     source = Files()
     source.bad = bad
     return source
-
-
-def elements(source, **kwargs):
-    return list(source.examples(**kwargs).as_numpy_iterator())
-
-
-def same(a, b):
-    return len(a) == len(b) and all(
-        x.keys() == y.keys() and all(np.array_equal(x[k], y[k]) for k in x)
-        for x, y in zip(a, b, strict=True)
-    )
 
 
 @pytest.mark.parametrize("crop", [0, 4])

@@ -14,7 +14,7 @@ from conftest import tiny_encoder
 from sslzoo import data, export, pictures, probes
 from sslzoo.commands.probe import Probe
 from sslzoo.errors import UserError
-from sslzoo.pictures import retrieved
+from sslzoo.pictures import chart, retrieved
 from sslzoo.probes import cache, features, results
 from sslzoo.probes.classifier import untrained
 from sslzoo.training import judged, workdir
@@ -218,7 +218,8 @@ def test_a_savedmodel_is_judged_beside_small(place, tmp_path, capsys):
     rows = probe(place, tmp_path, encoder=str(folder), image_size=SIDE).run()
     own = probe(place, tmp_path).run()
     assert rows[0]["accuracy"] == pytest.approx(own[0]["accuracy"], abs=0.02)
-    assert "`small`, untrained" in capsys.readouterr().out
+    assert "`small`, untrained, its best stage" in capsys.readouterr().out
+    assert "last" in probe(place, tmp_path, encoder=str(folder), kind="invariance").twin_name
     assert rows[0]["random_accuracy"] > 0.4
 
 
@@ -329,6 +330,24 @@ def test_retrieval_tells_and_draws_what_is_nearest(place, tmp_path, monkeypatch)
     assert (tmp_path / "out/retrieval_a.png").is_file()
 
 
+def test_invariance_has_a_row_for_each_change_and_a_picture(place, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(chart, "histograms", lambda *a, **k: drawn.append(a) or np.zeros((4, 4, 3)))
+    rows = probe(place, tmp_path, kind="invariance").run()
+    moved = {row["change"]: row for row in rows}
+    assert {row["stage"] for row in rows} == {"stage2"}
+    assert {row["images"] for row in rows} == {70}
+    assert moved["order"]["distance"] is None, "stage2 is blind"
+    assert moved["grey"]["stages"][0]["distance"] > 0.5, "stage1 shows colours"
+    assert moved["order"]["stages"][0]["distance"] < 1e-5 < moved["cut"]["stages"][0]["distance"]
+    ((panels, _),) = drawn
+    assert [*panels] == [*moved]
+    assert len(panels["order"]["random init"]) == 70
+    assert (tmp_path / "out/invariance_a.png").is_file()
+    with pytest.raises(UserError, match=r"--image_size: expected 6 .*Received: 5"):
+        probe(place, tmp_path, kind="invariance", image_size=5).run()
+
+
 def test_finetune_has_a_row_for_each_share_and_leaves_the_encoder_alone(
     place, tmp_path, monkeypatch
 ):
@@ -362,6 +381,7 @@ def test_finetune_has_a_row_for_each_share_and_leaves_the_encoder_alone(
         ({"encoder": "wolf"}, "--encoder: expected a name in the zoo.*Received: 'wolf'"),
         ({"dataset": "photos,/not/there"}, "--dataset: .*/not/there"),
         ({"draws": -1}, "--draws: expected 0 to .*Received: -1"),
+        ({"workdir": " "}, "--workdir: expected a folder. Received: ' '"),
         ({"workdir": "/dev/null"}, "--workdir: expected a folder.*Received: /dev/null"),
     ],
 )

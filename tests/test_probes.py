@@ -220,6 +220,8 @@ def test_pools_to_the_largest_square_that_fits_by_the_mean():
     np.testing.assert_array_equal(labels, np.arange(3))
     whole, _ = reading.Embedder(encoder, (12, 12, 3), 9600, 2)(data)
     np.testing.assert_allclose(whole["stage1"], taps(images).numpy().reshape(3, -1), atol=1e-6)
+    one, _ = reading.Embedder(encoder, (12, 12, 3), 1, 2)(data)
+    np.testing.assert_allclose(one["stage1"], taps(images).numpy().mean((1, 2)), atol=1e-6)
 
 
 def test_bytes_datasets_and_floats_are_the_same_images(encoder):

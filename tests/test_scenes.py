@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import elements, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
@@ -44,17 +45,6 @@ def many(source):
         out["alone"] = tf.reduce_sum(tf.cast(alone, tf.int32), [1, 2])
         got.append({**out, "lens": scene.lens})
     return {name: np.concatenate([part[name] for part in got]) for name in got[0]}
-
-
-def elements(source, **kwargs):
-    return list(source.examples(**kwargs).as_numpy_iterator())
-
-
-def same(a, b):
-    return len(a) == len(b) and all(
-        x.keys() == y.keys() and all(np.array_equal(x[k], y[k]) for k in x)
-        for x, y in zip(a, b, strict=True)
-    )
 
 
 # === Maps ===
@@ -363,5 +353,5 @@ def test_sizes():
     assert plain.class_names is None
     with pytest.raises(UserError, match="scenes of 64 x 64"):
         plain.examples(crop=65)
-    with pytest.raises(UserError, match=r"expected scenes, as depth.*Received: 'photos'"):
+    with pytest.raises(UserError, match=r"scenes or rendered:FOLDER, as depth.*: 'photos'"):
         data.load("photos", maps=True)

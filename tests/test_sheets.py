@@ -52,6 +52,7 @@ def test_it_is_of_a_recipe_and_says_what_to_expect(sheet):
     assert given["run"].workdir.startswith(f"runs/{recipe_of(sheet)}")
     assert sheet.read_text().startswith("#")
     assert "xpected" in text or "no number to expect" in text
+    assert not re.search(r"\b([A-Z])\1\b", text), "a number that was to be filled in"
 
 
 @each_sheet

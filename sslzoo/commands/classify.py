@@ -29,7 +29,7 @@ class Classify:
     Args:
         encoder: a name in the zoo, an exported folder, or an encoder.keras.
         dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME,
-            photos or scenes.
+            rendered:FOLDER, photos or scenes.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         image_size: side of the square that images are brought to, in pixels; 0 takes the one in
             the encoder's card.
@@ -114,8 +114,6 @@ class Classify:
     def _check(self) -> None:
         """Looks at everything that can be wrong, before the long work."""
         ranges.check(type(self).__init__, vars(self))
-        if not self.workdir.strip():
-            raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
         if not self.encoder:
             names = ", ".join(entry.name for entry in zoo.list()) or "none yet"
             raise UserError(
@@ -133,7 +131,7 @@ class Classify:
         if self.stage and self.stage not in names:
             raise UserError(f"--stage: expected one of {', '.join(names)}. Received: {self.stage}")
         _ = self.sources
-        writable_folder(pathlib.Path(self.workdir))
+        writable_folder(self.workdir)
 
     # === Work ===
 

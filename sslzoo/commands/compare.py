@@ -4,6 +4,7 @@ sslzoo compare --dataset=FOLDER --minutes=10 --recipes=rotation,jigsaw,npid --se
 sslzoo compare --dataset=cifar10.npz --minutes=10 --sheets='recipes/*_cifar10.flags'
 """
 
+import csv
 import dataclasses
 import functools
 import glob
@@ -12,6 +13,7 @@ import json
 import os
 import pathlib
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -110,34 +112,36 @@ class Compare:
         """What the numbers are of."""
         load = functools.partial(data.load, self.dataset, data_dir=self.data_dir, labels=True)
         train, test = (load(split, resize=self.resize).size for split in ("train", "test"))
-        changed = [
-            f"--{f.name}={signature.text(getattr(self, f.name))}"
-            for f in dataclasses.fields(self)
-            if getattr(self, f.name) != f.default and f.name not in ("workdir", "readme")
-        ]
         return (
             f"{self.minutes:g} minutes of training for each run on {leaderboard.machine()}; "
             f"{train:,} training images, {min(self.probe_images, train):,} labels, {test:,} test "
             f"images; {self.seeds} run{'s' * (self.seeds > 1)} each, seeds from {self.seed}: "
-            f"`{shlex.join(['sslzoo', 'compare', *changed])}`"
+            f"`{shlex.join(['sslzoo', 'compare', *self._changed])}`"
         )
+
+    @property
+    def _changed(self) -> list[str]:
+        """The flags that are not at their default, but for where to write."""
+        return [
+            f"--{f.name}={signature.text(getattr(self, f.name))}"
+            for f in dataclasses.fields(self)
+            if getattr(self, f.name) != f.default and f.name not in ("workdir", "readme")
+        ]
 
     def _check(self) -> None:
         ranges.check(type(self).__init__, vars(self))
-        if not self.workdir.strip():
-            raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
         if self.readme:
             leaderboard.split(pathlib.Path(self.readme))
         _ = self.chosen, self.caption
-        writable_folder(pathlib.Path(self.workdir))
-        same, path = f"{self.caption}\n", self._path("caption.txt")
-        if path.exists() and path.read_text() != same:
+        writable_folder(self.workdir)
+        now, path = " ".join(self._changed), self._path("flags.txt")
+        if path.exists() and path.read_text() != f"{now}\n":
             raise UserError(
-                f"--workdir: expected the comparison that {self.workdir} was started with, or a "
-                f"new folder. Received: {same.strip()}, where it has {path.read_text().strip()}"
+                f"--workdir: expected the flags that {self.workdir} was started with, "
+                f"{path.read_text().strip()}, or a new folder. Received: {now}"
             )
         with writing(path):
-            path.write_text(same)
+            path.write_text(f"{now}\n")
 
     # === Work ===
 
@@ -148,11 +152,11 @@ class Compare:
             return
         logging.info("how fast is %s ...", name)
         flags = self._flags(name)
-        printed = _child(["-m", "sslzoo.commands.compare", name, *flags], log)
-        if printed is None:
+        if not _child(["-m", "sslzoo.commands.compare", name, *flags], log):
             logging.warning("%s is left out: %s", name, _last_line(log))
             return
-        speed = trial.Speed(**json.loads(printed.splitlines()[-1]))
+        found = next(line for line in log.read_text().splitlines() if line.startswith("{"))
+        speed = trial.Speed(**json.loads(found))
         epochs = speed.epochs(self.minutes)
         lines = [
             f"# {self.minutes:g} minutes of {name} on {leaderboard.machine()}, measured before:",
@@ -169,14 +173,14 @@ class Compare:
         renders = "real_dataset" in {flag.name for flag in signature.flags_of(main)}
         values = {
             "real_dataset" if renders else "dataset": self.dataset,
-            "probe_dataset": self.dataset if renders else "",
-            "data_dir": self.data_dir,
-            "resize": str(self.resize or ""),
-            "encoder": self.encoder,
+            "probe_dataset": self.dataset if renders else "",  # whatever the sheet says
+            "probe_resize": "0",
             "probe_images": str(self.probe_images),
         }
+        wanted = {"data_dir": self.data_dir, "resize": self.resize, "encoder": self.encoder}
+        values |= {flag: str(value) for flag, value in wanted.items() if value}
         sheet = [f"--flagfile={self.chosen[name]}"] if self.chosen[name] else []
-        return sheet + [f"--{flag}={value}" for flag, value in values.items() if value]
+        return sheet + [f"--{flag}={value}" for flag, value in values.items()]
 
     def _train(self, name: str, seed: int) -> None:
         """One run, in a process of its own; what it says goes into a file."""
@@ -185,16 +189,24 @@ class Compare:
             return
         flags = [f"--flagfile={sheet}", f"--seed={seed}", f"--workdir={self._folder(name, seed)}"]
         log = self._path("logs", f"{name}_{seed}.txt")
-        if _child(["-m", f"sslzoo.recipes.{name}", *flags], log) is None:
+        if not _child(["-m", f"sslzoo.recipes.{name}", *flags], log):
             logging.warning("%s, seed %d is left out: %s", name, seed, _last_line(log))
 
     def _write(self) -> leaderboard.Table:
         """Table, CSV and plot of what is finished."""
         cards = {}
         for name in self.chosen:
-            paths = [self._card(name, self.seed + i) for i in range(self.seeds)]
-            if found := [json.loads(path.read_text()) for path in paths if path.exists()]:
-                cards[name] = found
+            found = [
+                json.loads(self._card(name, seed).read_text())
+                | {"minutes": _minutes(self._folder(name, seed))}
+                for seed in range(self.seed, self.seed + self.seeds)
+                if self._card(name, seed).exists()
+            ]
+            judged = [card for card in found if card["scores"]]
+            if len(judged) < len(found):
+                logging.warning("%s is left out: no probe could be made of it", name)
+            if judged:
+                cards[name] = judged
         table = leaderboard.Table(cards, self.caption)
         table.save(pathlib.Path(self.workdir))
         if self.readme:
@@ -233,25 +245,21 @@ def main(compare: Compare = Compare()) -> leaderboard.Table:  # noqa: B008 - nev
     return compare.run()
 
 
-def _child(arguments: list[str], log: pathlib.Path) -> str | None:
-    """Runs Python; what it prints, or None if it failed. Its log is appended to a file.
+def _child(arguments: list[str], log: pathlib.Path) -> bool:
+    """Runs Python, in a session of its own; whether it ended well. Its words go into a file.
 
-    A signal to the group reaches it too: it saves, and ends this process as it would have.
+    A signal that stops this process is handed on, once, and waited for: the child saves.
     """
-    with log.open("a") as file:
+    with log.open("w") as file:
         child = subprocess.Popen(
-            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=file, text=True
+            [sys.executable, *arguments], stdout=file, stderr=file, start_new_session=True
         )
         try:
-            printed, _ = child.communicate()
-        except KeyboardInterrupt:
-            child.terminate()
+            return child.wait() == 0
+        except KeyboardInterrupt as stopped:
+            child.send_signal(getattr(stopped, "signum", signal.SIGINT))
             child.wait()
             raise
-        file.write(printed)
-    if child.returncode >= 128:
-        raise KeyboardInterrupt
-    return None if child.returncode else printed
 
 
 def speed_of(recipe: str, flags: list[str]) -> trial.Speed:
@@ -261,11 +269,15 @@ def speed_of(recipe: str, flags: list[str]) -> trial.Speed:
 
 
 def _last_line(path: pathlib.Path) -> str:
-    lines = path.read_text().split("\n")
-    errors = [line for line in lines if line.startswith("error: ")] or [
-        line for line in lines if line
-    ]
-    return errors[-1] if errors else "it said nothing"
+    """The error in a log, or else its last line."""
+    lines = [line for line in path.read_text().splitlines() if line]
+    return next((line for line in lines if line.startswith("error: ")), (lines or ["?"])[-1])
+
+
+def _minutes(folder: pathlib.Path) -> float:
+    """That a run trained, over all its attempts, by its log."""
+    with (folder / "log.csv").open(newline="") as file:
+        return sum(float(row["seconds"]) for row in csv.DictReader(file)) / 60
 
 
 if __name__ == "__main__":

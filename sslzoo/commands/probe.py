@@ -7,7 +7,6 @@ sslzoo probe --encoder=MobileNetV2:imagenet --dataset=FOLDER --image_size=64 --k
 """
 
 import dataclasses
-import pathlib
 import sys
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -20,22 +19,9 @@ from sslzoo import encoders, probes, ranges, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.probes import results
 from sslzoo.probes.finetuning import STEP
+from sslzoo.probes.invariance import IMAGES, SMALLEST, picture
 from sslzoo.ranges import Area, Count, OptionalCount, Pad, Positive, Seed
 from sslzoo.training.judged import Judged
-
-COLUMNS = {
-    "dataset": "dataset",
-    "stage": "stage",
-    "labels": "labels",
-    "accuracy": "accuracy",
-    "random_accuracy": "random init",
-    **{f"recall@{k}": f"recall@{k}" for k in (1, 5, 10)},
-    **{f"random_recall@{k}": f"random @{k}" for k in (1, 5, 10)},
-    "majority": "blind guess",
-    "scratch_accuracy": "from scratch",
-    "supervised_accuracy": "all labels",
-    "gained": "gained",
-}
 
 
 @dataclasses.dataclass
@@ -51,7 +37,9 @@ class Probe(Judged):
         kind: what is asked. linear: how much of the labels a plane reads off each stage; low_shot:
             the same of few labels a class; finetune: what training through the encoder makes of it;
             retrieval: how often one of a test image's nearest training images is of its class, by
-            the last stage, with a picture.
+            the last stage, with a picture; invariance: how far a turn, a crop, colours, cutting
+            and another order of the tiles move the last stage, as shares of the distance to another
+            image, with a picture.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         image_size: side of the square that images are brought to, in pixels; 0 takes the one in
             the encoder's card.
@@ -79,7 +67,7 @@ class Probe(Judged):
 
     encoder: str = ""
     dataset: str = "photos"
-    kind: Literal["linear", "low_shot", "finetune", "retrieval"] = "linear"
+    kind: Literal["linear", "low_shot", "finetune", "retrieval", "invariance"] = "linear"
     data_dir: str = ""
     image_size: Pad = 0
     train_images: Count = 5000
@@ -108,14 +96,11 @@ class Probe(Judged):
             for row in getattr(self, f"_{self.kind}")(spec):
                 rows.append(row)  # written at once: the next one may take hours
                 results.write(self.workdir, rows, {**about, "flags": flags})
-        shown = {name: title for name, title in COLUMNS.items() if any(name in r for r in rows)}
-        sys.stdout.write(f"\n{self.encoder}\n{results.table(rows, shown)}\n{self.twin_name}\n")
+        sys.stdout.write(f"\n{self.encoder}\n{results.table(rows)}\n{self.twin_name}\n")
         return rows
 
     def _check(self) -> None:
         """Looks at everything that can be wrong, before the long work."""
-        if not self.workdir.strip():
-            raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
         if not self.encoder:
             names = ", ".join(entry.name for entry in zoo.list()) or "none yet"
             raise UserError(
@@ -132,6 +117,11 @@ class Probe(Judged):
                 "--image_size: expected a side in pixels, since the encoder has no card. "
                 f"Received: {self.size}"
             )
+        if self.kind == "invariance" and self.size < SMALLEST:
+            raise UserError(
+                f"--image_size: expected {SMALLEST} pixels or more, to be cut into "
+                f"tiles. Received: {self.size}"
+            )
         names = encoders.stages(self.model) if self.model else []
         if self.frozen_below and self.frozen_below not in names:
             expected = f"--frozen_below: expected one of {', '.join(names)}"
@@ -144,7 +134,7 @@ class Probe(Judged):
         for spec in self.sources if self.kind == "finetune" else []:
             self.check_shares(spec)
         _ = self.sources
-        writable_folder(pathlib.Path(self.workdir))
+        writable_folder(self.workdir)
 
     # === The kinds ===
 
@@ -189,7 +179,7 @@ class Probe(Judged):
             row: dict[str, Any] = {"dataset": spec, "labels": labels, "draws": self.draws}
             for name, accuracies in zip(("", "scratch_"), zip(*found, strict=True), strict=True):
                 row[f"{name}accuracy"] = float(np.mean(accuracies))
-                row[f"{name}std"] = float(np.std(accuracies, ddof=1)) if len(found) > 1 else None
+                row[f"{name}std"] = results.deviation(accuracies)
             yield row
 
     def _retrieval(self, spec: str) -> list[dict[str, Any]]:
@@ -202,6 +192,14 @@ class Probe(Judged):
         del row["of"]
         self.draw(spec, answers[row["stage"]], self.drawn(train))
         return [{**row, "stages": stages}]
+
+    def _invariance(self, spec: str) -> list[dict[str, Any]]:
+        """A row for each change, of the last stage; all of them in it. Draws one picture."""
+        test = self.images(spec, "test", self.seed)
+        test = dataclasses.replace(test, stop=min(IMAGES, test.source.size))
+        rows, shares = probes.invariance(self.read_by(1), test)
+        self.keep_picture(spec, picture(*shares))
+        return [{"dataset": spec, "images": test.stop, **row} for row in rows]
 
     def _finetuned(self, spec: str, table: np.ndarray, seed: int) -> float:
         """Accuracy on the test images of a copy of the encoder, trained on those of `table`."""

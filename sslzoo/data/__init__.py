@@ -8,7 +8,10 @@ from sslzoo.errors import UserError
 
 __all__ = ["Paired", "Source", "load"]
 
-SPECS = "photos, scenes, single:FILE, a folder of images, a name.npz file, or tfds:NAME"
+SPECS = (
+    "photos, scenes, single:FILE, rendered:FOLDER, a folder of images, a name.npz file, "
+    "or tfds:NAME"
+)
 
 
 def load(
@@ -23,13 +26,14 @@ def load(
     """Opens a source and checks it, before any long work.
 
     Args:
-        spec: `photos` or `scenes[:N[:SEED]]` (built in), `single:FILE` (views of one image), a
-            folder, `name.npz`, or `tfds:NAME[/CONFIG]`.
+        spec: `photos` or `scenes[:N[:SEED]]` (built in), `single:FILE` (views of one image),
+            `rendered:FOLDER` (images and maps), a folder, `name.npz`, or `tfds:NAME[/CONFIG]`.
         split: "train" or "test".
         data_dir: where tensorflow-datasets keeps its prepared datasets.
         resize: wanted length of the shorter side in pixels; 0 leaves images as they are.
         labels: whether examples carry labels. Only probes ask for them.
-        maps: whether examples carry depth, normals and edges. Only `scenes` has them.
+        maps: whether examples carry depth, normals and edges. Only `scenes` and
+            `rendered:FOLDER` have them.
     """
     # Imported where used: each brings imports of its own, TFDS a second of them.
     if split not in ("train", "test"):
@@ -40,10 +44,14 @@ def load(
         from sslzoo.data.scenes import Scenes
 
         return Scenes(spec, split, resize, labels, maps)
+    if spec.startswith("rendered:"):
+        from sslzoo.data.rendered import Rendered
+
+        return Rendered(spec, split, resize, labels, maps)
     if maps:
         raise UserError(
-            "--dataset: expected scenes, as depth, normals and edges are asked for. "
-            f"Received: {spec!r}, which has none"
+            "--dataset: expected scenes or rendered:FOLDER, as depth, normals and edges are asked "
+            f"for. Received: {spec!r}, which has none"
         )
     if spec == "photos":
         from sslzoo.data.photos import Photos

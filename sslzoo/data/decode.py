@@ -36,12 +36,12 @@ def resample(images, scale, translation, size):
     One op resizes and crops, so only the pixels of the window are computed.
 
     Args:
-        images: (n, h, w, 3) uint8.
+        images: (n, h, w, channels) uint8.
         scale, translation: (2,) float32.
         size: (2,) int32, height and width of the output.
 
     Returns:
-        (n, *size, 3) float32 in [0, 1].
+        (n, *size, channels) float32 in [0, 1].
     """
     out = tf.raw_ops.ScaleAndTranslate(
         images=images, size=size, scale=scale, translation=translation, kernel_type="triangle"
@@ -50,12 +50,12 @@ def resample(images, scale, translation, size):
 
 
 def fit(image, place, resize, crop):
-    """A decoded image (h, w, 3) uint8 -> resized, then cropped; float32 in [0, 1]."""
+    """A decoded image (h, w, channels) uint8 -> resized, then cropped; float32 in [0, 1]."""
     shape = tf.shape(image)[:2]
     if not resize:
         if crop:
             corner = offset(shape, crop, place)
-            image = tf.slice(image, tf.concat([corner, [0]], 0), [crop, crop, 3])
+            image = tf.slice(image, tf.concat([corner, [0]], 0), [crop, crop, -1])
         return to_float(image)
     size = resized_shape(shape, resize)
     scale = tf.cast(size / shape, tf.float32)
@@ -84,6 +84,19 @@ def decode(data, place, resize, crop):
     )
     image.set_shape([crop or None, crop or None, 3])
     return image
+
+
+def stored_shape(data):
+    """Height and width (2,) int32 by the header of such a file; a JPEG that is turned raises."""
+
+    def jpeg():
+        message = "A JPEG must be upright as it is stored. Received the orientation:"
+        way_up = orientation.read(data)
+        upright = tf.raw_ops.Assert(condition=way_up == 1, data=[message, way_up])
+        with tf.control_dependencies([upright]):
+            return headers.jpeg(data)
+
+    return tf.cond(tf.io.is_jpeg(data), jpeg, lambda: _shape_of_other(data))
 
 
 def _upright_jpeg(data, place, resize, crop):
@@ -133,11 +146,7 @@ def _jpeg(data, place, resize, crop):
 def _not_jpeg(data, place, resize, crop):
     """The same for PNG, GIF (its first frame) and BMP."""
     start = tf.strings.substr(data, 0, 2)
-    readers = [
-        (start == b"BM", lambda: headers.bmp(data)),
-        (start == b"GI", lambda: headers.gif(data)),
-    ]
-    shape = _bounded(tf.case(readers, lambda: headers.png(data)), resize, crop)
+    shape = _bounded(_shape_of_other(data), resize, crop)
     with tf.control_dependencies([shape]):
         data = tf.identity(data)
     image = tf.cond(
@@ -146,6 +155,15 @@ def _not_jpeg(data, place, resize, crop):
         lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
     )
     return fit(image, place, resize, crop)
+
+
+def _shape_of_other(data):
+    start = tf.strings.substr(data, 0, 2)
+    readers = [
+        (start == b"BM", lambda: headers.bmp(data)),
+        (start == b"GI", lambda: headers.gif(data)),
+    ]
+    return tf.case(readers, lambda: headers.png(data))
 
 
 def _bounded(shape, resize, crop):

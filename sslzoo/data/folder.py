@@ -28,17 +28,20 @@ class Folder(Source):
     train split.
 
     Labels: the sub-folder right below the folder, or below its part; sorted by name.
+
+    A subclass may set `below`, where a part has its images.
     """
 
     can_fail = True
+    below = ""
 
-    def __init__(self, spec, split, resize, labels):
+    def __init__(self, spec, split, resize, labels, folder=None):
         super().__init__(spec, split, resize)
-        root, parts = _parts(pathlib.Path(spec).expanduser())
-        top = parts.get(split, root)
+        root, parts = find_parts(pathlib.Path(folder or spec).expanduser())
+        top = parts.get(split, root) / self.below
         paths = list_images(top)
         if not parts:
-            _tell_held_out(root, split)
+            _tell_held_out(root, split, spec.removesuffix(folder or spec))
             paths = held_out(paths, split)
         if not paths:
             raise UserError(
@@ -50,7 +53,7 @@ class Folder(Source):
         self._paths = tf.constant([os.fsencode(path) for path in paths])
         if labels:
             self.class_names = sorted(
-                {n for part in parts.values() or [root] for n in _folders(part)}
+                {n for part in parts.values() or [root] for n in _folders(part / self.below)}
             )
             self.labels = tf.constant(_labels(spec, paths, self.class_names), tf.int64)
 
@@ -66,12 +69,16 @@ class Folder(Source):
         """Its path below the folder."""
         return os.fsdecode(self._paths[int(index)].numpy())
 
+    def path(self, index):
+        """Where it is."""
+        return os.path.join(os.fsdecode(self._top), self.name(index))
+
     def smallest(self):
         """The smallest of a bounded number of files, by their headers."""
         best = None
         step = max(1, self.size // HEADERS)
         for index in range(0, self.size, step):
-            path = os.path.join(os.fsdecode(self._top), self.name(index))
+            path = self.path(index)
             try:
                 with Image.open(path) as image:
                     width, height = image.size
@@ -82,7 +89,7 @@ class Folder(Source):
         return best
 
 
-def list_images(top):
+def list_images(top, extensions=EXTENSIONS):
     """Sorted relative posix paths of the images below `top`; other files are counted and named."""
     paths, others, seen = [], collections.Counter(), set()
     for folder, folders, files in os.walk(top, followlinks=True):
@@ -95,7 +102,7 @@ def list_images(top):
             extension = os.path.splitext(name)[1].lower()
             if name[0] == ".":
                 continue
-            if extension not in EXTENSIONS:
+            if extension not in extensions:
                 others[extension or "no extension"] += 1
             elif not os.path.isfile(os.path.join(folder, name)):
                 others["no regular files"] += 1  # reading a pipe waits for ever
@@ -118,7 +125,7 @@ def _folders(folder):
     return sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
 
 
-def _parts(root):
+def find_parts(root):
     """(where the images are, {"train": path, "test": path} if sub-folders split them or {})."""
     folders = _folders(root)
     test = _test_part(root)
@@ -132,7 +139,7 @@ def _test_part(root):
     return next((name for name in TEST_PARTS if (root / name).is_dir()), None)
 
 
-def _tell_held_out(root, split):
+def _tell_held_out(root, split, prefix):
     """The probe of a folder that is itself a part would test on images of that part."""
     root = root.absolute()
     parent = root.parent
@@ -140,7 +147,7 @@ def _tell_held_out(root, split):
     if split == "train" and test:
         logging.warning(
             "holding out a tenth of %s for the probe; the parent folder has %s/: use --dataset=%s",
-            *(root, test, parent),
+            *(root, test, f"{prefix}{parent}"),
         )
 
 

@@ -21,6 +21,7 @@ from sslzoo.data.rows import each
 from sslzoo.data.undecodable import Undecodable
 from sslzoo.errors import UserError
 
+MAPS = {"image": 3, "depth": 1, "normals": 3, "edges": 1}  # of sources that render
 CHUNK_PIXELS = 2**20  # of the images opened at once, 12 MB
 
 
@@ -39,7 +40,7 @@ class Source:
     """
 
     chunk = 64  # images opened at once, at most
-    can_fail = False  # whether `open` meets unchecked bytes; then `fetch` returns (n,) strings
+    can_fail = False  # whether `open` meets unchecked bytes; then `fetch` returns n rows of strings
     # name -> channels of what `open` returns
     maps: Mapping[str, int] = types.MappingProxyType({"image": 3})
 

@@ -15,7 +15,7 @@ class Undecodable:
     """Those images of a source, as far as they were met.
 
     Attributes:
-        source: a `Source` whose `open` may raise and whose `fetch` returns (n,) strings.
+        source: a `Source` whose `open` may raise and whose `fetch` returns strings, (n,) or (n, k).
         bad: set of their indices.
         failure: None, or the `UserError` that stopped the run because there are too many.
     """

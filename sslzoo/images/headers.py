@@ -37,6 +37,11 @@ def png(data):
     return _numbers(data, 16, tf.int32, little_endian=False)[::-1]
 
 
+def png_kind(data):
+    """() string -> bits of a channel and colour type (2,) int32."""
+    return tf.cast(_numbers(data, 24, tf.uint8), tf.int32)
+
+
 def gif(data):
     """() string -> height and width (2,) int32 of the screen; frames are not looked at."""
     return tf.cast(_numbers(data, 6, tf.uint16)[::-1], tf.int32)

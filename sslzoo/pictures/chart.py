@@ -1,5 +1,6 @@
-"""Curves, by matplotlib."""
+"""Curves and histograms, by matplotlib."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,10 +20,7 @@ def lines(
         y_label: of the values.
         dashed: names of curves to compare with.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second
-    from matplotlib.figure import Figure
-
-    figure = Figure((WIDTH, HEIGHT), dpi=DPI, layout="constrained")
+    figure = _figure()
     axes = figure.add_subplot(ylabel=y_label)
     places = list(dict.fromkeys(place for curve in curves.values() for place in curve))
     for name, curve in curves.items():
@@ -36,6 +34,49 @@ def lines(
     axes.set_xticks(range(len(places)), places)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return _drawn(figure)
+
+
+def histograms(
+    panels: Mapping[str, Mapping[str, Sequence[float] | np.ndarray]],
+    x_label: str,
+    dashed: Sequence[str] = (),
+    top: float = 2.0,
+) -> np.ndarray:
+    """How values spread, as outlines, one panel beside and below the other: (H, W, 3) uint8.
+
+    Args:
+        panels: {title: {name: values}}; the same names in each.
+        x_label: of the values.
+        dashed: names of what to compare with.
+        top: values of 0 to `top` are shown; those beyond are in the last bin.
+    """
+    figure, bins = _figure(), np.linspace(0, top, 41)
+    columns = math.ceil(len(panels) ** 0.5)
+    rows = math.ceil(len(panels) / columns)
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    for axes, (title, histogram) in zip(grid.flat, panels.items(), strict=False):
+        axes.set_title(title, fontsize="small")
+        axes.set_yticks([])
+        for name, values in histogram.items():
+            style: dict[str, Any] = {"linestyle": "--", "color": "0.5"} if name in dashed else {}
+            shares, shown = np.full(len(values), 1 / max(len(values), 1)), np.clip(values, 0, top)
+            axes.hist(shown, bins, weights=shares, histtype="step", label=name, **style)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure.supxlabel(x_label, fontsize="medium")
+    figure.supylabel("share of the images", fontsize="medium")
+    return _drawn(figure)
+
+
+def _figure() -> Any:
+    from matplotlib.figure import Figure  # half a second
+
+    return Figure((WIDTH, HEIGHT), dpi=DPI, layout="constrained")
+
+
+def _drawn(figure: Any) -> np.ndarray:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

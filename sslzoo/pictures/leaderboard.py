@@ -31,7 +31,7 @@ class Table:
     def __str__(self) -> str:
         """Markdown, the best first."""
         lines = [
-            "| recipe | epochs | minutes with the probe | best stage | random init | gain |",
+            "| recipe | epochs | minutes | best stage | random init | gain |",
             "|---|---|---|---|---|---|",
         ]
         order = sorted(self.cards, key=lambda name: -_mean(self._best(name)))
@@ -42,7 +42,7 @@ class Table:
             minutes = statistics.fmean(card["minutes"] for card in cards)
             gains = [ours - theirs for ours, theirs in zip(best, random, strict=True)]
             lines.append(
-                f"| {name} | {cards[0]['flags']['epochs']} | {minutes:.0f} | **{percent(best)}** "
+                f"| {name} | {cards[0]['flags']['epochs']} | {minutes:.1f} | **{percent(best)}** "
                 f"(`{'`, `'.join(stages)}`) | {percent(random)} | {100 * _mean(gains):+.1f} |"
             )
         return "\n".join([*lines, "", self.caption])
@@ -54,7 +54,7 @@ class Table:
     def save(self, folder: pathlib.Path) -> None:
         """Writes `table.md`, `table.csv` (a line for each stage of each run) and `stages.png`."""
         with writing(folder / "table.md"):
-            (folder / "table.md").write_text(f"{self}\n")
+            (folder / "table.md").write_text(f"{self}\n", encoding="utf-8")
         with writing(folder / "table.csv"), (folder / "table.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
             writer.writeheader()
@@ -79,8 +79,10 @@ class Table:
     def put_into(self, path: pathlib.Path) -> None:
         """Replaces what stands between the `MARKERS` of a Markdown file."""
         before, after = split(path)
+        temporary = path.with_name(f".{path.name}.tmp")  # a kill shall not leave half a file
         with writing(path):
-            path.write_text(f"{before}\n{self}\n{after}")
+            temporary.write_text(f"{before}\n{self}\n{after}", encoding="utf-8")
+            temporary.replace(path)
 
 
 def split(path: pathlib.Path) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from sslzoo.probes.classifier import Head, fit_head
 from sslzoo.probes.finetuning import finetune, scratch
+from sslzoo.probes.invariance import invariance
 from sslzoo.probes.linear_probe import Scores, beside, linear, random_twin, seeds_of_draws
 from sslzoo.probes.low_shot import drawn, low_shot
 from sslzoo.probes.nearest import Monitor, knn
@@ -16,6 +17,7 @@ __all__ = [
     "drawn",
     "finetune",
     "fit_head",
+    "invariance",
     "knn",
     "linear",
     "low_shot",

@@ -116,10 +116,17 @@ def features(
     return arrays, np.concatenate(labels)
 
 
+def averaged(rows: np.ndarray, channels: int) -> np.ndarray:
+    """A stage as `features` has it, (N, g * g * C), averaged over space: (N, C)."""
+    return rows.reshape(len(rows), -1, channels).mean(1)
+
+
 def pooled(maps: keras.KerasTensor, max_features: int) -> keras.KerasTensor:
     """Keras tensor (B, h, w, C) -> (B, g * g * C), averaged to at most `max_features`."""
     _, height, width, channels = maps.shape
     grid = max(1, min(height, width, int((max_features / channels) ** 0.5)))
+    if grid == 1:  # of which Keras' adaptive pooling makes windows larger than the map
+        return keras.layers.GlobalAveragePooling2D()(maps)
     if (height, width) != (grid, grid):
         maps = keras.layers.AdaptiveAveragePooling2D(grid)(maps)  # (B, g, g, C)
     return keras.layers.Flatten()(maps)

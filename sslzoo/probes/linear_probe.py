@@ -24,8 +24,9 @@ from absl import logging
 from sslzoo import precision
 from sslzoo.errors import UserError
 from sslzoo.probes import softmax
-from sslzoo.probes.features import BATCH, FEATURES, Embedder, dataset
+from sslzoo.probes.features import BATCH, FEATURES, Embedder, averaged, dataset
 from sslzoo.probes.nearest import knn
+from sslzoo.probes.results import deviation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _mean(fits: list[dict[str, Any]]) -> dict[str, Any]:
         "stage": fits[0]["stage"],
         "dims": fits[0]["dims"],
         "accuracy": float(np.mean(accuracies)),
-        "std": float(np.std(accuracies, ddof=1)) if len(fits) > 1 else None,
+        "std": deviation(accuracies),
         "C": sorted(fit["C"] for fit in fits)[len(fits) // 2],
         "knn": float(np.mean([fit["knn"] for fit in fits])),
     }
@@ -212,8 +213,7 @@ def _vote(
     x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, channels: int
 ) -> float:
     """`knn` of the stage's cells (N, g * g * C), averaged."""
-    x, x_test = (part.reshape(len(part), -1, channels).mean(1) for part in (x, x_test))
-    return knn(x, y, x_test, y_test)
+    return knn(averaged(x, channels), y, averaged(x_test, channels), y_test)
 
 
 def _fit(
@@ -221,9 +221,7 @@ def _fit(
 ) -> dict[str, Any]:
     """One row: C by a split of the training labels, then the plane over all of them."""
     dims = x.shape[1]
-    mean, std = x.mean(0), x.std(0)
-    std[std == 0] = 1  # a dead channel
-    x, x_test = softmax.span((x - mean) / std, (x_test - mean) / std)
+    x, x_test = softmax.span(*softmax.standardised(x, x, x_test))
     plane, strength, _ = softmax.best(x, y, dims, seed)
     accuracy = plane.accuracy(x_test, y_test)
     logging.info("%s: accuracy %.4f with C %.2g", stage, accuracy, strength)

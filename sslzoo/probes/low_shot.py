@@ -14,6 +14,7 @@ import numpy as np
 from absl import logging
 
 from sslzoo.probes import softmax
+from sslzoo.probes.results import deviation
 
 STRENGTH = 4.0  # C x dims where no label can be held out, see `softmax.PATH`
 
@@ -44,8 +45,7 @@ def low_shot(
         fits = _Fits(x[stage], y, x_test[stage], y_test)
         for i, k in enumerate(possible):
             found = [fits.accuracy(drawn(y, k, (seed, j)), seed + j) for j in range(draws)]
-            std = float(np.std(found, ddof=1)) if draws > 1 else None
-            row = {"stage": stage, "accuracy": float(np.mean(found)), "std": std}
+            row = {"stage": stage, "accuracy": float(np.mean(found)), "std": deviation(found)}
             if not whose:
                 rows.append({"shots": k, "labels": k * len({*y})})
             rows[i] |= {f"{whose}{key}": value for key, value in row.items()}
@@ -71,7 +71,7 @@ def _stage(x: dict[str, np.ndarray], y: np.ndarray, k: int, seed: int) -> str:
         return [*x][-1]
     some, accuracies = drawn(y, k, (seed, 0)), {}
     for stage, rows in x.items():
-        part, _ = softmax.span(_standard(rows[some], rows), rows[:0])
+        part, _ = softmax.span(*softmax.standardised(rows, rows[some], rows[:0]))
         accuracies[stage] = softmax.best(part, y[some], rows.shape[1], seed)[2]
     return max(accuracies, key=lambda stage: accuracies[stage])
 
@@ -82,8 +82,8 @@ class _Fits:
     def __init__(
         self, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
     ) -> None:
-        self.x, self.y = _standard(x, x), y
-        self.x_test, self.y_test = _standard(x_test, x), y_test
+        self.x, self.x_test = softmax.standardised(x, x, x_test)
+        self.y, self.y_test = y, y_test
 
     def accuracy(self, some: np.ndarray, seed: int) -> float:
         """Of the plane over the rows at those indices."""
@@ -92,10 +92,3 @@ class _Fits:
         if len(y) == len({*y}):
             return softmax.fit(x, y, STRENGTH / dims).accuracy(x_test, self.y_test)
         return softmax.best(x, y, dims, seed)[0].accuracy(x_test, self.y_test)
-
-
-def _standard(rows: np.ndarray, all_rows: np.ndarray) -> np.ndarray:
-    """Rows (M, D) on the scale of all rows (N, D)."""
-    std = all_rows.std(0)
-    std[std == 0] = 1  # a dead channel
-    return (rows - all_rows.mean(0)) / std

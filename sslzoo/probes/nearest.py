@@ -1,5 +1,6 @@
 """Weighted k nearest neighbours, as NPID judges embeddings (Wu et al. 2018, arXiv:1805.01978)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -33,21 +34,27 @@ def knn(
             f"kNN: expected a label for each of the {len(features)} rows. Received: {len(labels)}"
         )
     names, labels = np.unique(labels, return_inverse=True)
-    rows, queries = _unit(features), _unit(test_features)
-    right = 0
-    for start in range(0, len(queries), BATCH):  # a block of cosines, not all M x N
-        cosines, nearest = tf.math.top_k(
-            tf.matmul(queries[start : start + BATCH], rows, transpose_b=True),
-            min(neighbors, len(rows)),
-        )
-        weights = np.exp(cosines.numpy() / temperature - 1 / temperature)
+    answers = []
+    for cosines, found in nearest(features, test_features, neighbors):
+        weights = np.exp(cosines / temperature - 1 / temperature)
         votes = np.zeros((len(weights), len(names)))
-        np.add.at(votes, (np.arange(len(weights))[:, None], labels[nearest]), weights)
-        right += np.sum(names[votes.argmax(1)] == test_labels[start : start + BATCH])
-    return float(right / len(queries))
+        np.add.at(votes, (np.arange(len(weights))[:, None], labels[found]), weights)
+        answers.append(names[votes.argmax(1)])
+    return float(np.mean(np.concatenate(answers) == test_labels))
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
+def nearest(
+    features: np.ndarray, queries: np.ndarray, k: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cosines and indices (B, min(k, N)) of the rows of (N, D) nearest to a block of queries."""
+    rows, asked = unit(features), unit(queries)
+    for i in range(0, len(asked), BATCH):  # not all M x N cosines at once
+        cosines = tf.matmul(asked[i : i + BATCH], rows, transpose_b=True)
+        found = tf.math.top_k(cosines, min(k, len(rows)))
+        yield found.values.numpy(), found.indices.numpy()
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
     """Of length 1, but for zeros: (N, D) float32."""
     rows = np.asarray(rows, np.float32)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -6,19 +6,45 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from sslzoo.errors import writing
 
 Row = dict[str, Any]
 
+COLUMNS = {  # name in a row: title
+    "dataset": "dataset",
+    "stage": "stage",
+    "change": "change",
+    "labels": "labels",
+    "accuracy": "accuracy",
+    "random_accuracy": "random init",
+    **{f"recall@{k}": f"recall@{k}" for k in (1, 5, 10)},
+    **{f"random_recall@{k}": f"random @{k}" for k in (1, 5, 10)},
+    "distance": "distance",
+    "random_distance": "random init",
+    "majority": "blind guess",
+    "scratch_accuracy": "from scratch",
+    "supervised_accuracy": "all labels",
+    "gained": "gained",
+}
 
-def table(rows: Sequence[Row], columns: dict[str, str]) -> str:
+
+def deviation(values: Sequence[float]) -> float | None:
+    """The standard deviation of several, None of one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def table(rows: Sequence[Row], columns: dict[str, str] | None = None) -> str:
     """Rows under titles: text to the left, numbers to the right; what is not there is `-`.
 
     Args:
         rows: what was found. Floats are shares, shown in percent; where there is a `NAME_std`
             (`std` for `accuracy`), it stands behind.
-        columns: {name in a row: title}.
+        columns: {name in a row: title}; None takes those of `COLUMNS` that are in a row.
     """
+    if columns is None:
+        columns = {name: title for name, title in COLUMNS.items() if any(name in r for r in rows)}
     cells = [[*columns.values()]] + [[_cell(row, name) for name in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     left = [all(isinstance(row.get(name), str) for row in rows) for name in columns]

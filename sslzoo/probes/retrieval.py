@@ -4,21 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-BATCH = 256  # queries at a time
+from sslzoo.probes.features import averaged
+from sslzoo.probes.nearest import nearest
 
 
 def neighbours(features: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
     """Rows of (N, D) nearest to each of (M, D), by cosine, nearest first: (M, min(k, N))."""
-    rows, asked = _unit(features), _unit(queries)
-    found = [
-        tf.math.top_k(
-            tf.matmul(asked[i : i + BATCH], rows, transpose_b=True), min(k, len(rows))
-        ).indices.numpy()
-        for i in range(0, len(asked), BATCH)
-    ]
-    return np.concatenate(found)
+    return np.concatenate([found for _, found in nearest(features, queries, k)])
 
 
 def retrieval(
@@ -43,9 +36,7 @@ def retrieval(
     for i, embed in enumerate(embedders):
         (x, y), (x_test, y_test) = embed(train), embed(test)
         for stage, channels in embed.channels.items():
-            rows_of, asked = (
-                part.reshape(len(part), -1, channels).mean(1) for part in (x[stage], x_test[stage])
-            )
+            rows_of, asked = (averaged(part[stage], channels) for part in (x, x_test))
             found = neighbours(rows_of, asked, max(ks))
             right = y[found] == y_test[:, None]  # (M, max(ks))
             recalls = {f"recall@{k}": float(right[:, :k].any(1).mean()) for k in ks}
@@ -53,8 +44,3 @@ def retrieval(
             if not i:
                 answers[stage] = found
     return rows, answers
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    """Of length 1, but for zeros."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -132,6 +132,13 @@ def held_out(y: np.ndarray, seed: int, every: int = 5) -> np.ndarray:
     return held
 
 
+def standardised(rows: np.ndarray, *parts: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Each of `parts` (M, D), every column less its mean in `rows` (N, D), over its deviation."""
+    mean, std = rows.mean(0), rows.std(0)
+    std[std == 0] = 1  # a dead channel
+    return tuple((part - mean) / std for part in parts)
+
+
 def span(x: np.ndarray, x_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates of both in the space that the rows of x span, where those are fewer than dims.
 

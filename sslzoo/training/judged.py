@@ -25,7 +25,7 @@ from sslzoo.pictures import retrieved
 from sslzoo.probes import saved
 from sslzoo.probes.cache import Cached, Images
 from sslzoo.probes.classifier import check_labels
-from sslzoo.probes.features import Embedder
+from sslzoo.probes.features import FEATURES, Embedder
 from sslzoo.training import workdir
 
 
@@ -60,14 +60,19 @@ class Judged:
         """What stands beside it."""
         if self.model:
             return "random init: the same network, untrained"
-        return "random init: `small`, untrained, its best stage; a SavedModel has no twin"
+        stage = "last" if self.kind in ("retrieval", "invariance") else "best"
+        return f"random init: `small`, untrained, its {stage} stage; a SavedModel has no twin"
 
     @functools.cached_property
     def embedders(self: Any) -> list[Cached]:
         """Of the encoder, and of its twin."""
-        shape = (self.size, self.size, 3)
-        own = Embedder(self.model, shape) if self.model else _opened(self.encoder, shape)
-        found = [own, Embedder(self.twin, shape)]
+        return self.read_by(FEATURES)
+
+    def read_by(self: Any, max_features: int) -> list[Cached]:
+        """`embedders` of stages that are pooled to at most so many features, or averages."""
+        settings = (self.size, self.size, 3), max_features
+        own = Embedder(self.model, *settings) if self.model else _opened(self.encoder, *settings)
+        found = [own, Embedder(self.twin, *settings)]
         folder = pathlib.Path(self.cache).expanduser() if self.cache else None
         return [Cached(embed, folder) for embed in found]
 
@@ -125,7 +130,7 @@ class Judged:
                     raise UserError(f"--shares: {share:g} of {spec}: {error}") from None
 
     def draw(self: Any, spec: str, answers: np.ndarray, indices: np.ndarray) -> None:
-        """Eight random queries and the training images `indices[answers]`, as a PNG."""
+        """Eight random queries and the training images `indices[answers]`, wrong ones in red."""
         train, test = self.sources[spec].values()
         rng = np.random.default_rng(self.seed)
         chosen = np.sort(rng.choice(test.size, min(8, test.size), replace=False))
@@ -135,10 +140,14 @@ class Judged:
         images = [e["image"].numpy() for e in train.examples(table=found.ravel(), **sizes)]
         rows = [images[i : i + found.shape[1]] for i in range(0, len(images), found.shape[1])]
         right = np.asarray(train.labels)[found] == np.asarray(test.labels)[chosen][:, None]
+        self.keep_picture(spec, retrieved.picture(queries, rows, right))
+
+    def keep_picture(self: Any, spec: str, picture: np.ndarray) -> None:
+        """(H, W, 3) uint8 as KIND_DATASET.png."""
         name = re.sub(r"\W+", "_", pathlib.Path(spec).stem)
-        path = pathlib.Path(self.workdir, f"retrieval_{name}.png")
-        pictures.save_png(path, retrieved.picture(queries, rows, right))
-        logging.info("queries and answers, wrong ones in red: %s", path)
+        path = pathlib.Path(self.workdir, f"{self.kind}_{name}.png")
+        pictures.save_png(path, picture)
+        logging.info("%s: %s", spec, path)
 
 
 def _digest(source: data.Source) -> str:
@@ -161,7 +170,7 @@ def _files(source: data.Source) -> list[tuple[str, int, int]]:
     return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
 
 
-def _opened(spec: str, shape: tuple[int, int, int]) -> saved.SavedEmbedder:
+def _opened(spec: str, shape: tuple[int, int, int], max_features: int) -> saved.SavedEmbedder:
     """A SavedModel, held to the operations that exports have."""
     folder = pathlib.Path(spec).expanduser()
     digest = saved.digest(folder)
@@ -183,7 +192,7 @@ def _opened(spec: str, shape: tuple[int, int, int]) -> saved.SavedEmbedder:
         return signature(**{name: images})
 
     answer.model = model  # type: ignore[attr-defined]  # TensorFlow frees the weights with it
-    return saved.SavedEmbedder(answer, digest, shape)
+    return saved.SavedEmbedder(answer, digest, shape, max_features)
 
 
 def _argument(signature: Any, shape: tuple[int, int, int]) -> str:

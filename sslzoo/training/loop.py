@@ -147,7 +147,8 @@ def _draw_source(path: pathlib.Path, preview: tf.data.Dataset, source: Source, c
         tiles = [pictures.to_uint8(tile) for tile in small.as_numpy_iterator()]
     with writing(path):
         sheet = pictures.mosaic([pictures.enlarge(tile, THUMBNAIL) for tile in tiles], columns=8)
-        pictures.save_png(path, sheet)
+        pictures.save_png(path.with_suffix(".tmp.png"), sheet)
+        path.with_suffix(".tmp.png").replace(path)  # half a file would be there for ever
 
 
 def _check_source(source: Source, run: Run) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import dataclasses
 import functools
-import pathlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -38,7 +37,8 @@ class Run(Optimizers, Probing):
 
     Args:
         dataset: the images: photos or scenes (built in), single:FILE (views of one image, see
-            sslzoo/data/single.py), a folder, a .npz file, or tfds:NAME.
+            sslzoo/data/single.py), rendered:FOLDER (with depth and the like, see
+            sslzoo/data/rendered.py), a folder, a .npz file, or tfds:NAME.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         resize: shorter side of the images after resizing, in pixels; 0 leaves them as they are.
         encoder: a new one by its name, small, mini, alexnet, nin, resnet18, ..., or any of
@@ -112,12 +112,10 @@ class Run(Optimizers, Probing):
                 images, or to another process.
         """
         ranges.check(type(self).__init__, vars(self))
-        if not self.workdir.strip():
-            raise UserError(f"--workdir: expected a folder. Received: {self.workdir!r}")
         formats.check(self.formats)
         self.recipe, self.flags, self.started = recipe, flags, time.time()
         self.defaults = defaults or {}
-        folder = writable_folder(pathlib.Path(self.workdir))
+        folder = writable_folder(self.workdir)
         workdir.lock(folder)
         workdir.claim_flags(folder, flags, self.defaults, MAY_DIFFER)
         for path in (folder / "exported", folder / "exported" / recipe):

@@ -40,7 +40,10 @@ class Measured(Exception):
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Times the steps of a `fit`, and ends it by raising `Measured`."""
+    """Times the steps of a `fit`, and ends it by raising `Measured`.
+
+    What comes at the end of an epoch, its pictures and the vote of a monitor, is not timed.
+    """
 
     def __init__(self, steps_per_epoch: int) -> None:
         super().__init__()
@@ -50,15 +53,16 @@ class Stopwatch(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """What was done since the stopwatch was made is done before each epoch."""
-        self.between = time.perf_counter() - self.made
+        self.ends.append(time.perf_counter())
+        self.between = self.ends[0] - self.made
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """By then Keras has waited for the loss."""
         self.ends.append(time.perf_counter())
 
     def on_train_end(self, logs: Any = None) -> None:
-        """The mean of the later steps: they wait for data now and then."""
-        ends = self.ends[min(FIRST, len(self.ends) - 2) :]
+        """The mean of the later steps, if there are any: they wait for data now and then."""
+        ends = self.ends[FIRST:] if len(self.ends) > FIRST + 1 else self.ends
         step = (ends[-1] - ends[0]) / (len(ends) - 1)
         raise Measured(Speed(step, self.between, self.steps_per_epoch))
 

@@ -7,11 +7,10 @@ from sslzoo.data.order import fold
 from sslzoo.data.scenes.layout import draw
 from sslzoo.data.scenes.pixels import render
 from sslzoo.data.scenes.solids import KINDS
-from sslzoo.data.source import Source
+from sslzoo.data.source import MAPS, Source
 from sslzoo.errors import UserError
 
 SIZE, SIDE = 10_000, 64
-MAPS = {"image": 3, "depth": 1, "normals": 3, "edges": 1}
 
 
 class Scenes(Source):
