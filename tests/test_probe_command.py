@@ -194,7 +194,7 @@ def test_a_savedmodel_that_takes_other_images_is_refused(tmp_path, specs, receiv
     signatures = {"features": model.call.get_concrete_function(*named)}
     tf.saved_model.save(model, str(tmp_path / "model"), signatures)
     with pytest.raises(UserError, match=f"--encoder: .* one argument.*Received: {received}"):
-        judged._opened(str(tmp_path / "model"), (SIDE, SIDE, 3))
+        judged._opened(str(tmp_path / "model"), (SIDE, SIDE, 3), 9600)
 
 
 @pytest.mark.parametrize(
