@@ -180,8 +180,9 @@ def test_a_run_that_could_not_be_probed_is_left_out_and_said(images, tmp_path, c
 
 def test_a_signal_is_handed_on_to_the_child_which_ends_in_its_own_way(tmp_path):
     """It is in a session of its own, so that Ctrl-C reaches it once."""
-    script = """
-import signal, time
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # if ignored
+    script = f"""{listen}
+import time
 try:
     print("ready", flush=True)
     time.sleep(60)
@@ -189,7 +190,7 @@ except KeyboardInterrupt:
     time.sleep(0.5)
     print("saved", flush=True)
 """
-    parent = f"""
+    parent = f"""{listen}
 import pathlib
 from sslzoo.commands.compare import _child
 _child(["-c", {script!r}], pathlib.Path("log.txt"))
