@@ -161,8 +161,8 @@ class TwoPlayer(Pretext):
         gradients = [discriminator_tape.gradient(d_scaled, critics), []]
         if both:
             gradients[1] = tape.gradient(scaled, self.generator_variables)
-        scores = dict(zip(SCALARS, [g_loss, d_loss, *self.accuracies(*verdicts)], strict=True))
-        return loss * replica_count(), y_pred, terms | scores, gradients
+        logged = terms | self.scores(g_loss, d_loss, verdicts)
+        return loss * replica_count(), y_pred, logged, gradients
 
     def turn(self, x, y, sample_weight, way):
         """The discriminator's step, then the generator's pass through it: as `play`, its gradients.
@@ -181,9 +181,9 @@ class TwoPlayer(Pretext):
             reply = self.xla_compiled(self.reply)
             loss, g_loss, terms = reply(x, y, y_pred, sample_weight, verdicts[0], shown[1])
             scaled = self.optimizer.scale_loss(loss)
-        scores = dict(zip(SCALARS, [g_loss, d_loss, *self.accuracies(*verdicts)], strict=True))
         gradients = tape.gradient(scaled, self.generator_variables)
-        return loss * replica_count(), y_pred, terms | scores, gradients
+        logged = terms | self.scores(g_loss, d_loss, verdicts)
+        return loss * replica_count(), y_pred, logged, gradients
 
     def recall(self, real, fake):
         """What the discriminator of those in turn learns from; memories of earlier steps, say."""
@@ -202,6 +202,10 @@ class TwoPlayer(Pretext):
         loss, terms = self._loss_and_terms(x, y, y_pred, sample_weight)
         g_loss = self.adversarial_losses(verdict, self.verdict(fake))[1]
         return loss + self.adversarial * g_loss / replica_count(), g_loss, terms
+
+    def scores(self, g_loss, d_loss, verdicts):
+        """What is logged of a step, by the names of `SCALARS`."""
+        return dict(zip(SCALARS, [g_loss, d_loss, *self.accuracies(*verdicts)], strict=True))
 
     def way(self, part):
         """Where between real and fake the penalty looks: (B,) in [0, 1].
