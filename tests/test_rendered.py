@@ -2,14 +2,16 @@
 
 import re
 import struct
+import sys
 
 import numpy as np
+import OpenEXR
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from sslzoo import data
-from sslzoo.data import folder, map_window
+from sslzoo.data import exr, folder, map_window
 from sslzoo.data.source import MAPS
 from sslzoo.errors import UserError
 
@@ -207,6 +209,93 @@ def test_without_maps_it_is_a_folder_of_its_images(tmp_path):
     np.testing.assert_array_equal(rendered.labels, plain.labels)
     with pytest.raises(UserError, match=r"all: expected the folders rgb\. Received: depth, edge"):
         data.load(spec)
+
+
+# === OpenEXR ===
+
+
+def save_exr(path, **channels):
+    channels = {name.replace("_", "."): values for name, values in channels.items()}
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    with OpenEXR.File(header, channels) as file:
+        file.write(str(path))
+
+
+def fill_exr(root, n=2, **other):
+    """A small data set whose maps are OpenEXR; `other` depths or normals in place of some."""
+    spec = fill(root, "instance", n, npy=True)
+    for path in root.rglob("*.npy"):
+        values = other.get(path.parts[-3], np.load(path))
+        if path.parts[-3] == "normal":
+            x, y, z = np.ascontiguousarray(np.moveaxis(values.astype(np.float32), -1, 0))
+            save_exr(path.with_suffix(".exr"), X=x, Y=y, Z=z)
+        else:
+            save_exr(path.with_suffix(".exr"), View_Z=values.astype(np.float32))
+    return spec
+
+
+def test_openexr_holds_what_npy_holds(tmp_path):
+    spec = fill_exr(tmp_path)
+    arrays = cut(load(spec), crop=16)
+    for path in tmp_path.rglob("*.npy"):
+        path.unlink()
+    source = load(spec)
+    assert source.path(0).endswith(".png")
+    for name, values in cut(source, crop=16).items():
+        np.testing.assert_array_equal(values, arrays[name])
+
+
+def test_where_a_ray_hits_nothing_there_is_no_depth(tmp_path):
+    depth = np.full((H, W), 2.5, np.float32)
+    depth[0, :4] = np.inf, 1e10, 65504, 999
+    spec = fill_exr(tmp_path, depth=depth)
+    for path in tmp_path.rglob("*.npy"):
+        path.unlink()
+    np.testing.assert_array_equal(cut(load(spec))["depth"][0, :5, 0], [0, 0, 0, 999, 2.5])
+
+
+@pytest.mark.parametrize(
+    ("names", "channels", "chosen"),
+    [
+        (["depth"], 1, ["depth"]),
+        (["B", "G", "R"], 1, ["R"]),
+        (["B", "G", "R"], 3, ["R", "G", "B"]),
+        (["N.Z", "N.Y", "N.X", "A"], 3, ["N.X", "N.Y", "N.Z"]),
+        (["L.Depth.Z", "L.Combined.R"], 1, ["L.Depth.Z"]),
+        (["a.Z", "b.Z"], 1, None),
+        (["R", "G"], 3, None),
+    ],
+)
+def test_channels_of_openexr_are_found_by_their_last_names(names, channels, chosen):
+    assert exr.chosen(names, channels) == chosen
+
+
+def test_what_is_wrong_with_openexr_is_said(tmp_path, monkeypatch):
+    spec = fill_exr(tmp_path)
+    for path in tmp_path.rglob("*.npy"):
+        path.unlink()
+    source = load(spec)
+    depth, normal = (
+        (tmp_path / name / source.name(0)).with_suffix(".exr") for name in ("depth", "normal")
+    )
+    whole = {path: path.read_bytes() for path in (depth, normal)}
+    save_exr(depth, Z=np.full((H, W), np.nan, np.float32))
+    with pytest.raises(ValueError, match="Expected|damaged"):
+        cut(source)
+    with pytest.raises(UserError, match=rf"{depth}: .* whole and of finite numbers"):
+        load(spec)
+    depth.write_bytes(whole[depth])
+    normal.write_bytes(whole[normal][:-40])
+    with pytest.raises(ValueError, match="Expected|damaged"):
+        cut(source)
+    source.undecodable.bad, source.undecodable.failure = {0}, UserError("too many")
+    assert re.search(f"too many; {normal}: .* whole", str(source.failure))
+    save_exr(normal, X=np.ones((H, W), np.float32))
+    with pytest.raises(UserError, match=rf"{normal}: expected .* XYZ\. Received: an OpenEXR of X"):
+        load(spec)
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    with pytest.raises(UserError, match=r"exr: expected `pip install -e '\.\[exr\]'`"):
+        load(spec)
 
 
 # === Errors at opening ===

@@ -53,6 +53,34 @@ def test_a_factor_on_all_depths_costs_nothing_with_full_scale_invariance():
     np.testing.assert_allclose(synthetic.depth_loss(y, prediction), published, rtol=1e-5)
 
 
+def test_nothing_is_asked_where_depth_and_normals_are_not_known():
+    rng = np.random.default_rng(0)
+    known = rng.random((2, 8, 8, 1)) < 0.6
+    depth, guess = rng.normal(size=(2, 2, 8, 8, 1)).astype(np.float32)
+    normals = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    x = tf.constant(np.concatenate([guess, noise(2, 8, 8, 3)], -1))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        depths = synthetic.depth_loss(np.where(known, depth, synthetic.HOLE), x[..., :1], 0.5)
+        directions = synthetic.normal_loss(np.where(known, normals, np.float32(0)), x[..., 1:])
+    gradient = tape.gradient([depths, directions], x).numpy()
+    assert np.all((gradient != 0).any(-1, keepdims=True) == known)
+    for i in range(2):
+        d = (guess - depth)[i][known[i]]
+        assert depths[i].numpy() == pytest.approx(
+            (np.mean(d**2) - np.mean(d) ** 2 / 2) / 2, abs=1e-5
+        )
+        cosine = (normals * tf.math.l2_normalize(x[..., 1:], -1)).numpy().sum(-1, keepdims=True)[i]
+        assert directions[i].numpy() == pytest.approx(np.mean((1 - cosine) * known[i]), abs=1e-5)
+    example = {"image": np.zeros((8, 8, 3), np.float32), "depth": np.float32([[[0.0], [2.0]]])}
+    network = make(edges=0, normals=0, adversarial=0)
+    truth = network.transform(example)[1]["depth"].numpy().ravel()
+    assert truth == pytest.approx([synthetic.HOLE, np.log(2)])
+    shown = synthetic.shown_map("depth", np.float32([[synthetic.HOLE, 1, 3, 2]])[..., None, None])
+    assert shown[0, :, 0, 0].tolist() == [0, 1, 0, 0.5]
+
+
 def test_an_undecided_contour_costs_ln_2_times_the_balance_of_its_image():
     y = np.zeros((3, 16, 16, 1), np.float32)
     y[0, :4] = 1  # a quarter: 3 off for 1 on

@@ -1,6 +1,6 @@
 """Files of depth, normals, contours or instances: read in the graph, and checked by their headers.
 
-PNG, or NPY as `np.save` writes it: version 1, little-endian, rows first. OpenEXR is not read.
+PNG, OpenEXR, or NPY as `np.save` writes it: version 1, little-endian, rows first.
 """
 
 import dataclasses
@@ -10,10 +10,12 @@ import struct
 import numpy as np
 import tensorflow as tf
 
+from sslzoo.data import exr
 from sslzoo.errors import UserError
 from sslzoo.images import headers
 
-PNG = "png"  # the form of a folder of PNG; that of NPY is its dtype, such as <f4
+EXTENSIONS = (".npy", ".exr", ".png")  # all files of a folder are of the first that is there
+PNG, EXR = "png", "exr"  # forms of a folder; that of NPY is its dtype, such as <f4
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 NPY_HEADER = 2**12  # bytes: more than any header of an array of two or three axes has
@@ -40,20 +42,29 @@ class Kind:
 
 KINDS = {
     "depth": Kind(
-        1, ((16, 0),), "f", "a grey PNG of 16 bits in millimetres, or a float NPY (H, W) in metres"
+        1,
+        ((16, 0),),
+        "f",
+        "a grey PNG of 16 bits in millimetres, or a float NPY (H, W) or OpenEXR in metres",
     ),
-    "normal": Kind(3, ((8, 2), (8, 6)), "f", "an RGB PNG of 8 bits, or a float NPY (H, W, 3)"),
-    "edge": Kind(1, (), "biuf", "a PNG, or a NPY (H, W)"),
-    "instance": Kind(1, (), "biu", "a PNG, or a NPY (H, W) of whole numbers"),
+    "normal": Kind(
+        3,
+        ((8, 2), (8, 6)),
+        "f",
+        "an RGB PNG of 8 bits, a float NPY (H, W, 3), or an OpenEXR of RGB or XYZ",
+    ),
+    "edge": Kind(1, (), "biuf", "a PNG, a NPY (H, W), or an OpenEXR of one channel"),
+    "instance": Kind(1, (), "biu", "a PNG or NPY (H, W) of whole numbers, or an OpenEXR"),
 }
 
 # === Headers ===
 
 
 def form_of(path):
-    """`PNG`, or the dtype of a NPY file; a damaged one has the form "" that no file has."""
-    if not path.lower().endswith(".npy"):
-        return PNG
+    """`PNG`, `EXR`, or the dtype of a NPY file; a damaged one has the form "" that no file has."""
+    for form in (PNG, EXR):
+        if path.lower().endswith(f".{form}"):
+            return form
     try:
         return _npy_header(path)[2].str
     except (OSError, ValueError):
@@ -70,12 +81,15 @@ def check(path, kind, form, size):
         size: (height, width) of the image, or None if it is not known.
     """
     try:
-        found, shape, fits = (_png_found if form == PNG else _npy_found)(path, kind)
+        look = {PNG: _png_found, EXR: _exr_found}.get(form, _npy_found)
+        found, shape, fits = look(path, kind)
+    except UserError:
+        raise
     except (OSError, ValueError):
         found, shape, fits = "a damaged file, or one of another kind", size, False
     if not fits:
         raise UserError(f"{path}: expected {kind.expected}. Received: {found}")
-    if form != PNG and (dtype := _npy_header(path)[2].str) != form:
+    if form not in (PNG, EXR) and (dtype := _npy_header(path)[2].str) != form:
         raise UserError(f"{path}: expected {form}, as the first file has. Received: {dtype}")
     if size and shape != size:
         raise UserError(
@@ -93,6 +107,11 @@ def _png_found(path, kind):
     width, height, bits, colour = struct.unpack(">IIBB", head[16:])
     found = f"a PNG of {bits} bits, {COLOURS.get(colour, 'damaged')}"
     return found, (height, width), not kind.png or (bits, colour) in kind.png
+
+
+def _exr_found(path, kind):
+    names, shape = exr.header(path)
+    return f"an OpenEXR of {', '.join(names)}", shape, exr.chosen(names, kind.channels) is not None
 
 
 def _npy_found(path, kind):
@@ -114,12 +133,17 @@ def _npy_header(path):
 # === Contents ===
 
 
-def read(data, kind, form):
-    """The bytes () string of a file -> (H, W, channels), numbers as they are stored.
+def read(path, kind, form):
+    """The path () string of a file -> (H, W, channels), numbers as they are stored.
 
     Of contours and instances in a PNG the colour is one number, (H, W, 1). Raises
-    `InvalidArgumentError` for any other file, and for numbers that are not finite.
+    `InvalidArgumentError` for any other file, and for numbers that are not finite, but for those of
+    OpenEXR (see `exr.read`).
     """
+    if form == EXR:
+        values = exr.read(path, kind.channels)
+        return values if "f" in kind.npy else tf.cast(values, tf.int64)
+    data = tf.io.read_file(path)
     return _read_png(data, kind) if form == PNG else _read_npy(data, kind, form)
 
 

@@ -28,17 +28,19 @@ class Rendered(Folder):
 
     Without maps it is a `Folder` of rgb/: its parts, held-out tenth and labels. With them:
 
-    `depth`: z in metres. depth/ has grey PNG of 16 bits in millimetres, or float NPY in metres.
-    `normals`: of length 1. normal/ has PNG of 8 bits, v / 127.5 - 1, or float NPY. Which camera
-    they are in differs between data sets, and they are taken as they are: x to the right, y down, z
-    into the picture are those of `scenes`. A vector whose length is off by more than a half, such
-    as the black of a hole, becomes (0, 0, 0).
+    `depth`: z in metres, 0 where there is none. depth/ has grey PNG of 16 bits in millimetres, or
+    float NPY or OpenEXR in metres.
+    `normals`: of length 1. normal/ has PNG of 8 bits, v / 127.5 - 1, or float NPY or OpenEXR. Which
+    camera they are in differs between data sets, and they are taken as they are: x to the right, y
+    down, z into the picture are those of `scenes`. A vector whose length is off by more than a
+    half, such as the black of a hole, becomes (0, 0, 0).
     `edges`: 1 where edge/, PNG or NPY, is not 0; made smaller, a line of one pixel stays one. If
     there is no edge/: where the pixel to the right or the one below is of another instance in the
-    example, by instance/, PNG (a number or a colour) or NPY.
+    example, by instance/, PNG (a number or a colour), NPY or OpenEXR.
 
-    A folder with any NPY is of NPY, all of one dtype. OpenEXR is not read: convert it. All but
-    edge/ is resized by the nearest neighbour, and everything cut where the image is.
+    A folder with any NPY is of NPY, all of one dtype, else one with any OpenEXR is of that, whose
+    channels `exr.NAMES` has. All but edge/ is resized by the nearest neighbour, and everything cut
+    where the image is.
 
     Opening looks for every counterpart, at up to some 2,000 headers (sizes, bits) and at the first
     maps' values. What is met later (another size, damage, NaN) is replaced as undecodable images
@@ -152,13 +154,15 @@ class _Maps:
 
     def __init__(self, top, kind, images):
         self.top, self.kind = os.fspath(top), kind
-        found = list_images(top, (".npy", ".png"))
-        arrays = [path for path in found if path.lower().endswith(".npy")]
-        by_stem = {os.path.splitext(path)[0]: path for path in arrays or found}
+        found = {extension: {} for extension in map_files.EXTENSIONS}
+        for path in list_images(top, map_files.EXTENSIONS):
+            stem, extension = os.path.splitext(path)
+            found[extension.lower()][stem] = path
+        extension, by_stem = next(filter(lambda e: e[1], found.items()), (".png", {}))
         paths = [by_stem.get(os.path.splitext(image)[0]) for image in images]
         if None in paths:
             raise UserError(
-                f"{top}: expected a {'NPY' if arrays else 'PNG'} file for each image of "
+                f"{top}: expected a {extension[1:].upper()} file for each image of "
                 f"{top.parent / Rendered.below}. Received: none for {images[paths.index(None)]}, "
                 f"and for {paths.count(None)} of {len(paths)} in all"
             )
@@ -175,7 +179,7 @@ class _Maps:
 
     def read(self, path):
         """() string -> (H, W, channels): float32 metres or vectors, or int64 numbers."""
-        values = map_files.read(tf.io.read_file(path), self.kind, self.form)
+        values = map_files.read(path, self.kind, self.form)
         if self.form != map_files.PNG or not self.kind.png:
             return values
         values = tf.cast(values, tf.float32)
@@ -185,7 +189,7 @@ class _Maps:
         """Reads it; returns (H, W, channels) or raises a `UserError`."""
         try:
             return self.read(os.fsencode(self.path(index))).numpy()
-        except tf.errors.OpError:
+        except (tf.errors.OpError, ValueError):
             raise UserError(
                 f"{self.path(index)}: expected {self.kind.expected}, whole and of finite numbers. "
                 "Received: a damaged file, or other numbers"

@@ -21,6 +21,7 @@ from sslzoo.ranges import OptionalCount, OptionalWidth, Pixels, Share, Weight, W
 CHANNELS = {"edges": 1, "depth": 1, "normals": 3}
 # Side of the features and of the images -> kernels of up-convolutions without padding: AlexNet's.
 KERNELS = {(13, 227): (3, 3, 5, 3)}
+HOLE = -100.0  # in place of the logarithm of a depth that is not known
 LEAST_EDGES = 350 / 227**2  # share of the pixels; the authors leave out images that have fewer
 
 
@@ -111,7 +112,8 @@ class Synthetic(TwoPlayer):
 
         Returns:
             `(x, y)`: dicts of `synthetic` and `real` (crop, crop, 3) in [0, 1], and of `edges`,
-            `depth` (crop, crop, 1), the logarithm of metres, and `normals` (crop, crop, 3).
+            `depth` (crop, crop, 1), the logarithm of metres or `HOLE`, and `normals` (crop, crop,
+            3), (0, 0, 0) where there is none.
         """
         pixels = {"synthetic": example["image"]}
         if self.adversarial:
@@ -124,7 +126,8 @@ class Synthetic(TwoPlayer):
             }
         truth = {name: example[name] for name in self.tasks}
         if "depth" in truth:
-            truth["depth"] = tf.math.log(tf.maximum(truth["depth"], 1e-3))
+            metres = truth["depth"]
+            truth["depth"] = tf.where(metres > 0, tf.math.log(tf.maximum(metres, 1e-3)), HOLE)
         return pixels, truth
 
     # === Losses ===
@@ -198,17 +201,20 @@ def edge_loss(y, logits):
 def depth_loss(y, prediction, scale_invariance=0.5):
     """Half of the variance-like error of log depth: (mean d^2 - scale_invariance (mean d)^2) / 2.
 
-    With 1 a factor on all depths costs nothing (arXiv:1406.2283).
+    With 1 a factor on all depths costs nothing (arXiv:1406.2283). The means are over the pixels
+    whose depth is known.
     """
-    d = prediction - y
-    mean = tf.reduce_mean(d, (1, 2, 3))
-    return (tf.reduce_mean(tf.square(d), (1, 2, 3)) - scale_invariance * tf.square(mean)) / 2
+    known = y > HOLE
+    d = tf.where(known, prediction - y, 0.0)
+    size = tf.maximum(tf.reduce_sum(tf.cast(known, d.dtype), (1, 2, 3)), 1.0)
+    mean = tf.reduce_sum(d, (1, 2, 3)) / size
+    return (tf.reduce_sum(tf.square(d), (1, 2, 3)) / size - scale_invariance * tf.square(mean)) / 2
 
 
 def normal_loss(y, prediction):
-    """1 - cosine of the angle between them; `y` has length 1."""
+    """1 - cosine of the angle between them; `y` has length 1, or 0 where nothing is asked."""
     cosine = tf.reduce_sum(y * tf.math.l2_normalize(prediction, -1, 1e-12), -1)
-    return tf.reduce_mean(1 - cosine, (1, 2))
+    return tf.reduce_mean(tf.reduce_sum(y * y, -1) - cosine, (1, 2))
 
 
 # === Networks ===
@@ -307,13 +313,16 @@ def _one_channel(image, seed):
 def shown_map(name, values):
     """Maps (B, H, W, channels) of that name -> (B, H, W, 3) in [0, 1].
 
-    What is near is bright; what faces right is red, up green, the viewer blue.
+    What is near is bright, a hole black; what faces right is red, up green, the viewer blue.
     """
     values = np.asarray(values)
     if name == "normals":
         length = np.linalg.norm(values, axis=-1, keepdims=True)
         return (values / np.maximum(length, 1e-6) * (1, -1, -1) + 1) / 2
     if name == "depth":
-        low, high = (f(values, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
+        holes = values <= HOLE
+        high = np.max(values, axis=(1, 2), keepdims=True)
+        values = np.where(holes, high, values)
+        low = np.min(values, axis=(1, 2), keepdims=True)
         values = (high - values) / np.maximum(high - low, 1e-6)
     return np.repeat(values, 3, axis=-1)
