@@ -27,7 +27,7 @@ def header(path):
 
 
 def chosen(names, channels):
-    """Which of a file's channels make a map of 1 or 3; None if there are none, or several layers."""
+    """Which of a file's channels make a map of 1 or 3; None if none do, or those of two layers."""
     if channels == 1 and len(names) == 1:
         return list(names)
     last = {}
