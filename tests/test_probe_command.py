@@ -304,12 +304,24 @@ def test_what_is_found_is_written_at_once(place, tmp_path, monkeypatch):
 
 
 def test_low_shot_has_a_row_for_each_number_of_labels(place, tmp_path, monkeypatch):
-    seen = trained(monkeypatch, encoder())
+    seen, curves = trained(monkeypatch, encoder()), []
+    answers = iter([0.3, 0.4, 0.5, 0.6])
+    monkeypatch.setattr(Probe, "_tested", lambda *a: next(answers))
+    monkeypatch.setattr(chart, "lines", lambda x, *a, **k: curves.append(x) or np.zeros((4, 4, 3)))
     flags = {"kind": "low_shot", "shots": (2, 8), "draws": 0, "controls": True}
     rows = probe(place, tmp_path, **flags).run()
     assert [(r["shots"], r["labels"], r["draws"]) for r in rows] == [(2, 6, 5), (8, 24, 5)]
     assert all(r["std"] is not None and 0 <= r["random_accuracy"] <= 1 for r in rows)
-    assert [len({*settings["table"]}) for _, settings in seen] == [6, 24]
+    assert [len({*settings["table"]}) for _, settings in seen] == [6, 6, 24, 24]
+    assert [getattr(head, "stage", head) for head, _ in seen] == ["stage2", "scratch"] * 2
+    assert [r["finetuned_accuracy"] for r in rows] == [0.3, 0.5]
+    assert curves[-1]["fine-tuned"] == {"2": [30.0], "8": [50.0]}
+    assert curves[-1]["from scratch"] == {"2": [40.0], "8": [60.0]}
+    for name, whose in (("frozen", ""), ("random init, frozen", "random_")):
+        found = [row[f"{whose}accuracies"] for row in rows]
+        assert [*curves[-1][name].values()] == [[100 * x for x in y] for y in found]
+        assert [row[f"{whose}accuracy"] for row in rows] == pytest.approx([*np.mean(found, 1)])
+    assert (tmp_path / "out/low_shot_a.png").is_file()
 
 
 def test_retrieval_tells_and_draws_what_is_nearest(place, tmp_path, monkeypatch):

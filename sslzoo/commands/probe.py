@@ -35,11 +35,11 @@ class Probe(Judged):
         dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME, photos, or
             scenes; more than one with commas between them, single:FILE,FILE,... the last.
         kind: what is asked. linear: how much of the labels a plane reads off each stage; low_shot:
-            the same of few labels a class; finetune: what training through the encoder makes of it;
-            retrieval: how often one of a test image's nearest training images is of its class, by
-            the last stage, with a picture; invariance: how far a turn, a crop, colours, cutting
-            and another order of the tiles move the last stage, as shares of the distance to another
-            image, with a picture.
+            the same of few labels a class, with a picture; finetune: what training through the
+            encoder makes of it; retrieval: how often one of a test image's nearest training images
+            is of its class, by the last stage, with a picture; invariance: how far a turn, a crop,
+            colours, cutting and another order of the tiles move the last stage, as shares of the
+            distance to another image, with a picture.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         image_size: side of the square that images are brought to, in pixels; 0 takes the one in
             the encoder's card.
@@ -51,8 +51,9 @@ class Probe(Judged):
         shots: labels a class, of low_shot.
         shares: of the training labels, of finetune.
         frozen_below: a stage; the ones before it are not changed by finetune.
-        controls: train from scratch too, on the same labels, and of linear on all labels: minutes.
-            `gained` is the share of the way from random init to all labels.
+        controls: train from scratch too, on the same labels, of low_shot also on from the encoder
+            (the first draw), and of linear on all labels: minutes. `gained` is the share of the way
+            from random init to all labels.
         epochs: of finetune and the controls, over all training images; fewer images are seen more
             often in as many steps.
         learning_rate: the highest one of finetune.
@@ -163,11 +164,14 @@ class Probe(Judged):
         test = self.images(spec, "test")
         rows = probes.low_shot(self.embedders, pool, test, self.shots, self.draws, self.seed)
         indices, source = self.drawn(pool), self.sources[spec]["train"]
-        for row in rows:
+        for i, row in enumerate(rows):
             if self.controls:
                 y = np.asarray(source.labels)[indices]
-                some = probes.drawn(y, row["shots"], (self.seed, 0))
-                row["scratch_accuracy"] = self._scratch(spec, indices[some])
+                some = indices[probes.drawn(y, row["shots"], (self.seed, 0))]
+                if self.model:
+                    row["finetuned_accuracy"] = self._finetuned(spec, some, self.seed)
+                row["scratch_accuracy"] = self._scratch(spec, some)
+            self.keep_picture(spec, probes.by_shots(rows[: i + 1]))
             yield {"dataset": spec, "draws": self.draws, **row}
 
     def _finetune(self, spec: str) -> Iterator[dict[str, Any]]:

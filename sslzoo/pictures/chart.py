@@ -10,7 +10,10 @@ WIDTH, HEIGHT, DPI = 8, 5, 120  # inches, pixels in one
 
 
 def lines(
-    curves: Mapping[str, Mapping[str, Sequence[float]]], y_label: str, dashed: Sequence[str] = ()
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+    y_label: str,
+    x_label: str = "",
+    dashed: Sequence[str] = (),
 ) -> np.ndarray:
     """Curves over named places, such as accuracy by stage: (H, W, 3) uint8.
 
@@ -18,10 +21,11 @@ def lines(
         curves: {name: {place: values}}; of several values mean and standard deviation are shown.
             All places in the order in which they come.
         y_label: of the values.
+        x_label: of the places.
         dashed: names of curves to compare with.
     """
     figure = _figure()
-    axes = figure.add_subplot(ylabel=y_label)
+    axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
     places = list(dict.fromkeys(place for curve in curves.values() for place in curve))
     for name, curve in curves.items():
         x = [places.index(place) for place in curve]

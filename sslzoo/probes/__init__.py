@@ -4,7 +4,7 @@ from sslzoo.probes.classifier import Head, fit_head
 from sslzoo.probes.finetuning import finetune, scratch
 from sslzoo.probes.invariance import invariance
 from sslzoo.probes.linear_probe import Scores, beside, linear, random_twin, seeds_of_draws
-from sslzoo.probes.low_shot import drawn, low_shot
+from sslzoo.probes.low_shot import by_shots, drawn, low_shot
 from sslzoo.probes.nearest import Monitor, knn
 from sslzoo.probes.nonlinear import nonlinear
 from sslzoo.probes.retrieval import neighbours, retrieval
@@ -14,6 +14,7 @@ __all__ = [
     "Monitor",
     "Scores",
     "beside",
+    "by_shots",
     "drawn",
     "finetune",
     "fit_head",

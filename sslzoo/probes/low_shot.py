@@ -13,9 +13,16 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from sslzoo.pictures import chart
 from sslzoo.probes import softmax
 from sslzoo.probes.results import deviation
 
+CURVES = {  # name: what its keys in a row begin with
+    "frozen": "",
+    "fine-tuned": "finetuned_",
+    "from scratch": "scratch_",
+    "random init, frozen": "random_",
+}
 STRENGTH = 4.0  # C x dims where no label can be held out, see `softmax.PATH`
 
 
@@ -27,7 +34,7 @@ def low_shot(
     draws: int = 5,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """A row for each k: shots, labels, stage, accuracy, std, and the second embedder's `random_`.
+    """A row for each k: shots, labels, stage, accuracies, their mean and std, and `random_` ones.
 
     Args:
         embedders: of the encoder and of its random twin, see `linear_probe.beside`.
@@ -46,10 +53,23 @@ def low_shot(
         for i, k in enumerate(possible):
             found = [fits.accuracy(drawn(y, k, (seed, j)), seed + j) for j in range(draws)]
             row = {"stage": stage, "accuracy": float(np.mean(found)), "std": deviation(found)}
+            row["accuracies"] = found
             if not whose:
                 rows.append({"shots": k, "labels": k * len({*y})})
             rows[i] |= {f"{whose}{key}": value for key, value in row.items()}
     return rows
+
+
+def by_shots(rows: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Rows as curves of accuracy by labels a class: (H, W, 3) uint8."""
+    curves: dict[str, dict[str, Sequence[float]]] = {}
+    for row in rows:
+        for name, key in CURVES.items():
+            if f"{key}accuracy" in row:
+                values = row.get(f"{key}accuracies", [row[f"{key}accuracy"]])
+                place = f"{row['shots']:,}"
+                curves.setdefault(name, {})[place] = [100 * value for value in values]
+    return chart.lines(curves, "accuracy, %", "labels a class", dashed=["random init, frozen"])
 
 
 def drawn(y: np.ndarray, k: int, seed: int | tuple[int, ...]) -> np.ndarray:

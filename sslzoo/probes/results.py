@@ -24,6 +24,7 @@ COLUMNS = {  # name in a row: title
     "distance": "distance",
     "random_distance": "random init",
     "majority": "blind guess",
+    "finetuned_accuracy": "fine-tuned",
     "scratch_accuracy": "from scratch",
     "supervised_accuracy": "all labels",
     "gained": "gained",
