@@ -33,6 +33,8 @@ def test_more_labels_are_better_and_stand_beside_random_init():
     assert accuracies[0] < accuracies[-1] - 0.2
     assert accuracies[-1] > 0.6
     assert all(row["std"] > 0 for row in rows)
+    assert all(row["std"] == np.std(row["accuracies"], ddof=1) for row in rows)
+    assert {len(row["accuracies"]) for row in rows} == {4}
     assert all(abs(row["random_accuracy"] - 0.2) < 0.12 for row in rows)
 
 

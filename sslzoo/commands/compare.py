@@ -73,14 +73,14 @@ class Compare:
             self._write_sheet(name)
         runs = [(name, self.seed + i) for i in range(self.seeds) for name in self.chosen]
         todo = [run for run in runs if not self._card(*run).exists()]
-        started = time.monotonic()
+        started, table = time.monotonic(), None
         for i, run in enumerate(todo):
             left = (time.monotonic() - started) / max(i, 1) * (len(todo) - i) / 60
             eta = f", {left:.0f} minutes left" if i else ""
             logging.info("%s, seed %d (%d of %d%s) ...", *run, i + 1, len(todo), eta)
             self._train(*run)
-            self._write()
-        table = self._write()
+            table = self._write()
+        table = table or self._write()
         logging.info("%s\n%s", table, self._path("table.md"))
         self._write_page([self._folder(name, self.seed) for name in table.cards])
         return table
