@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pathlib
 import shutil
 
 import keras
@@ -83,6 +84,33 @@ def test_rows_of_two_data_sets_in_one_table(place, tmp_path, capsys):
         ]
     printed = capsys.readouterr().out
     assert f"{rows[1]['accuracy']:.2%} ± {100 * rows[1]['std']:.2f}" in printed.split("blind")[1]
+
+
+def test_several_encoders_are_one_table_and_may_agree(place, tmp_path, capsys):
+    names, accuracies = ("lion", "mini", "small"), iter([0.9, 0.2, 0.5, 0.6, 0.4, 0.5])
+    flags = {"encoder": f"{place / 'lion'},mini, small", "image_size": SIDE, "draws": 1}
+
+    def found(self, spec):
+        return [{"dataset": spec, "accuracy": next(accuracies)}]
+
+    one = probe(place, tmp_path, dataset=f"{place / 'a.npz'},{place / 'b.npz'}", **flags)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Probe, "_linear", found)
+        rows = one.run()
+    assert [pathlib.Path(row["encoder"]).name for row in rows] == [*np.repeat(names, 2)]
+    assert [row["accuracy"] for row in rows[::2]] == [0.9, 0.5, 0.4]
+    said = capsys.readouterr().out
+    assert f"order of 3 encoders, {place / 'a.npz'} and {place / 'b.npz'}: -0.50\n" in said
+    with pytest.raises(UserError, match=r"--encoder: expected a name in the zoo.*'wolf'"):
+        probe(place, tmp_path, **flags | {"encoder": f"{place / 'lion'},wolf"}).run()
+
+
+def test_pictures_of_several_encoders_lie_apart(place, tmp_path):
+    probe(
+        place, tmp_path, encoder=f"{place / 'lion'},mini", kind="retrieval", image_size=SIDE
+    ).run()
+    found = sorted(str(path.relative_to(tmp_path / "out")) for path in tmp_path.rglob("out/**/*.*"))
+    assert found == ["lion/retrieval_a.png", "mini/retrieval_a.png", "probe.csv", "probe.json"]
 
 
 def test_a_second_probe_reads_no_image(place, tmp_path, monkeypatch):

@@ -2,11 +2,13 @@
 
 sslzoo probe --encoder=rotation --dataset=FOLDER                  # a plane on each stage
 sslzoo probe --encoder=rotation --dataset=FOLDER --controls       # beside training from scratch
+sslzoo probe --encoder=rotation,runs/jigsaw/exported/jigsaw --dataset=a.npz,FOLDER
 sslzoo probe --encoder=rotation --dataset=a.npz,FOLDER --kind=low_shot
 sslzoo probe --encoder=MobileNetV2:imagenet --dataset=FOLDER --image_size=64 --kind=finetune
 """
 
 import dataclasses
+import pathlib
 import sys
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -31,7 +33,7 @@ class Probe(Judged):
     Args:
         encoder: a name in the zoo, an exported folder, an encoder.keras, a SavedModel with a
             signature `features`, or a backbone, NAME[:imagenet|:FILE]: with the weights that are
-            named, or random ones.
+            named, or random ones. Several with commas between them make one table.
         dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME, photos, or
             scenes; more than one with commas between them, single:FILE,FILE,... the last.
         kind: what is asked. linear: how much of the labels a plane reads off each stage; low_shot:
@@ -63,7 +65,7 @@ class Probe(Judged):
             layers and weights, of --dataset as it is written, of labels, of size and date of the
             .npz or of every file in a folder, and of the first megabyte of 64 images.
         seed: of the random encoder, the draws and the splits of labels.
-        workdir: folder for probe.json and probe.csv.
+        workdir: folder for probe.json and probe.csv, and pictures.
     """
 
     encoder: str = ""
@@ -86,22 +88,43 @@ class Probe(Judged):
 
     def run(self) -> list[dict[str, Any]]:
         """Does it all; returns the rows of `probe.json`."""
+        each = self._each()
+        for one in each:
+            one.check()
+        flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
+        rows: list[dict[str, Any]] = []
+        for one in each:
+            about = {"encoder": self.encoder, "kind": self.kind, "beside": one.twin_name}
+            for row in one.rows():
+                rows.append({"encoder": one.encoder, **row} if len(each) > 1 else row)
+                # Written at once: the next one may take hours.
+                results.write(self.workdir, rows, {**about, "flags": flags})
+        sys.stdout.write(f"\n{self.encoder}\n{results.table(rows)}\n{each[0].twin_name}\n")
+        if self.kind == "linear":
+            sys.stdout.write(results.agreement(rows))
+        return rows
+
+    def _each(self) -> list["Probe"]:
+        """One for each encoder; of several each has a folder for its pictures."""
+        names = [name.strip() for name in self.encoder.split(",")]
+        if len(names) == 1:
+            return [self]
+        folders = [pathlib.Path(self.workdir, pathlib.Path(name).name) for name in names]
+        return [
+            dataclasses.replace(self, encoder=name, workdir=str(folder))
+            for name, folder in zip(names, folders, strict=True)
+        ]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """What is found of each data set, as it is found."""
+        for spec in self.sources:
+            yield from getattr(self, f"_{self.kind}")(spec)
+
+    def check(self) -> None:
+        """Looks at everything that can be wrong, before the long work."""
         ranges.check(type(self).__init__, vars(self))
         keras.utils.set_random_seed(self.seed)  # before an encoder without weights is built
         self.draws = self.draws or {"low_shot": 5, "finetune": 1}.get(self.kind, 3)
-        self._check()
-        about = {"encoder": self.encoder, "kind": self.kind, "beside": self.twin_name}
-        flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
-        rows: list[dict[str, Any]] = []
-        for spec in self.sources:
-            for row in getattr(self, f"_{self.kind}")(spec):
-                rows.append(row)  # written at once: the next one may take hours
-                results.write(self.workdir, rows, {**about, "flags": flags})
-        sys.stdout.write(f"\n{self.encoder}\n{results.table(rows)}\n{self.twin_name}\n")
-        return rows
-
-    def _check(self) -> None:
-        """Looks at everything that can be wrong, before the long work."""
         if not self.encoder:
             names = ", ".join(entry.name for entry in zoo.list()) or "none yet"
             raise UserError(

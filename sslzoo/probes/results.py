@@ -1,18 +1,21 @@
 """What a probe found, as a table for people and as files for programs."""
 
 import csv
+import itertools
 import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.stats
 
 from sslzoo.errors import writing
 
 Row = dict[str, Any]
 
 COLUMNS = {  # name in a row: title
+    "encoder": "encoder",
     "dataset": "dataset",
     "stage": "stage",
     "change": "change",
@@ -56,6 +59,24 @@ def table(rows: Sequence[Row], columns: dict[str, str] | None = None) -> str:
         ).rstrip()
         for line in cells
     )
+
+
+def agreement(rows: Sequence[Row]) -> str:
+    """Whether the order of three encoders or more is the same from data set to data set: lines.
+
+    Spearman's rank correlation of their accuracies: 1 for the same order, -1 for the opposite one.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if "encoder" in row:
+            scores.setdefault(row["dataset"], {})[row["encoder"]] = row["accuracy"]
+    lines = []
+    for one, other in itertools.combinations(scores, 2):
+        if len(both := [name for name in scores[one] if name in scores[other]]) > 2:
+            values = [[scores[spec][name] for name in both] for spec in (one, other)]
+            rho = scipy.stats.spearmanr(*values).statistic
+            lines.append(f"order of {len(both)} encoders, {one} and {other}: {rho:+.2f}\n")
+    return "".join(lines)
 
 
 def write(workdir: pathlib.Path | str, rows: Sequence[Row], about: dict[str, Any]) -> None:
