@@ -9,7 +9,17 @@ import sslzoo
 
 ROOT = pathlib.Path(sslzoo.__file__).parent
 ORDER = [
-    *("errors", "ranges", "precision", "images", "pictures", "data", "pretext", "parts"),
+    *(
+        "errors",
+        "ranges",
+        "progress",
+        "precision",
+        "images",
+        "pictures",
+        "data",
+        "pretext",
+        "parts",
+    ),
     *("encoders", "pretexts", "probes", "export", "zoo", "training", "report", "signature"),
     *("idle", "names_only", "cli", "recipes", "commands", "__main__"),
 ]

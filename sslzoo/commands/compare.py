@@ -16,11 +16,10 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 
 from absl import logging
 
-from sslzoo import cli, data, ranges, report, signature
+from sslzoo import cli, data, progress, ranges, report, signature
 from sslzoo.errors import UserError, writable_folder, writing
 from sslzoo.pictures import leaderboard
 from sslzoo.ranges import Count, Pad, Positive, Seed
@@ -73,12 +72,9 @@ class Compare:
             self._write_sheet(name)
         runs = [(name, self.seed + i) for i in range(self.seeds) for name in self.chosen]
         todo = [run for run in runs if not self._card(*run).exists()]
-        started, table = time.monotonic(), None
-        for i, run in enumerate(todo):
-            left = (time.monotonic() - started) / max(i, 1) * (len(todo) - i) / 60
-            eta = f", {left:.0f} minutes left" if i else ""
-            logging.info("%s, seed %d (%d of %d%s) ...", *run, i + 1, len(todo), eta)
-            self._train(*run)
+        table = None
+        for name, seed in progress.counted(todo, lambda run: f"{run[0]}, seed {run[1]}"):
+            self._train(name, seed)
             table = self._write()
         table = table or self._write()
         logging.info("%s\n%s", table, self._path("table.md"))

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from sslzoo import encoders, probes, ranges, zoo
+from sslzoo import encoders, probes, progress, ranges, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.probes import results
 from sslzoo.probes.finetuning import STEP
@@ -93,9 +93,10 @@ class Probe(Judged):
             one.check()
         flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
         rows: list[dict[str, Any]] = []
-        for one in each:
-            about = {"encoder": self.encoder, "kind": self.kind, "beside": one.twin_name}
-            for row in one.rows():
+        about = {"encoder": self.encoder, "kind": self.kind, "beside": each[0].twin_name}
+        asked = [(one, spec) for one in each for spec in one.sources]
+        for one, spec in progress.counted(asked, lambda pair: f"{pair[0].encoder}, {pair[1]}"):
+            for row in getattr(one, f"_{self.kind}")(spec):
                 rows.append({"encoder": one.encoder, **row} if len(each) > 1 else row)
                 # Written at once: the next one may take hours.
                 results.write(self.workdir, rows, {**about, "flags": flags})
@@ -114,11 +115,6 @@ class Probe(Judged):
             dataclasses.replace(self, encoder=name, workdir=str(folder))
             for name, folder in zip(names, folders, strict=True)
         ]
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """What is found of each data set, as it is found."""
-        for spec in self.sources:
-            yield from getattr(self, f"_{self.kind}")(spec)
 
     def check(self) -> None:
         """Looks at everything that can be wrong, before the long work."""

@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 from bokeh.models import ColumnDataSource
 
+from sslzoo import progress
 from sslzoo.errors import UserError
 from sslzoo.report import embedding, facts, plots, reading, rendering
 from sslzoo.report.reading import Run
@@ -29,8 +30,7 @@ def write(runs: Sequence[Run], file: pathlib.Path, most: int) -> None:
     figures: dict[str, Any] = {}
     sources: dict[int, ColumnDataSource] = {}
     parts = []
-    for i, run in enumerate(runs):
-        logging.info("%s: card, curves and pictures ...", run.name)
+    for i, run in enumerate(progress.counted(runs, lambda run: run.name)):
         part = _part(run, f"run{i}", plots.color(i), figures)
         part |= _embedded(run, f"run{i}", most, figures, sources)
         parts.append(part)
