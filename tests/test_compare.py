@@ -47,13 +47,14 @@ def test_a_recipe_is_timed_and_leaves_nothing(images, tmp_path, monkeypatch):
     monkeypatch.setattr(Run, "new_encoder", lambda self: tiny_encoder())
     monkeypatch.setattr(devices, "mirrored", lambda spec: mirrored(1))
     flags = [f"--dataset={images}", "--resize=0", "--crop=16", "--batch_size=2", "--epochs=9"]
-    speed = compare.speed_of("rotation", flags)
+    speed = compare.speed_of("rotation", "wall", flags)
     assert speed.steps_per_epoch == 32
     assert 0 < speed.step < 5
     assert 0 < speed.between < 30
-    few = compare.speed_of("rotation", [*flags, "--batch_size=64"])
+    monkeypatch.setitem(trial.CLOCKS, "cpu", iter(range(0, 100, 7)).__next__)
+    few = compare.speed_of("rotation", "cpu", [*flags, "--batch_size=64"])
     assert few.steps_per_epoch == 1
-    assert few.step > 0
+    assert (few.between, few.step) == (7, 7)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.npz"]
 
 
@@ -78,7 +79,9 @@ def children(monkeypatch):
         epochs = re.search(r"--epochs=(\d+)", pathlib.Path(sheet).read_text())[1]
         card = pathlib.Path(folder, "exported", name, "card.json")
         card.parent.mkdir(parents=True)
-        pathlib.Path(folder, "log.csv").write_text("epoch,seconds\n1,60\n2,75\n")
+        pathlib.Path(folder, "log.csv").write_text(
+            "epoch,seconds,cpu_seconds\n1,60,120\n2,75,120\n"
+        )
         rows = [
             {"stage": "stage1", "dims": 8, "accuracy": 0.3, "random_accuracy": 0.2},
             {
@@ -108,9 +111,15 @@ def started(children):
     ]
 
 
-def test_each_recipe_gets_the_epochs_that_fit_and_every_seed(images, tmp_path, children):
+@pytest.mark.parametrize(
+    ("clock", "minutes", "unit"), [("wall", "2.2", "minutes"), ("cpu", "4.0", "CPU minutes")]
+)
+def test_each_recipe_gets_the_epochs_that_fit_and_every_seed(
+    images, tmp_path, children, clock, minutes, unit
+):
     folder = tmp_path / "compare"
     settings = {"dataset": str(images), "recipes": ("rotation", "jigsaw"), "workdir": str(folder)}
+    settings["clock"] = clock
     table = Compare(**settings, minutes=2, seeds=2, seed=3, probe_images=20, resize=18).run()
     sheet = (folder / "sheets/jigsaw.flags").read_text()
     flags = {f"--dataset={images}", "--resize=18", "--encoder=small", "--probe_images=20"}
@@ -126,12 +135,15 @@ def test_each_recipe_gets_the_epochs_that_fit_and_every_seed(images, tmp_path, c
     assert rows[0] == [
         "jigsaw",
         "4",
-        "2.2",
+        minutes,
         "**185.0 ± 7.1 %** (`stage2`)",
         "40.0 ± 0.0 %",
         "+145.0",
     ]
     assert rows[1][0] == "rotation"
+    assert str(table).startswith(f"| recipe | epochs | {unit} |")
+    assert f"\n2 {unit} of training for each run on" in str(table)
+    assert [call[3] for call in children.calls if "commands" in call[1]] == [clock] * 2
     assert "64 training images, 20 labels, 8 test images; 2 runs each, seeds from 3" in str(table)
     assert (folder / "table.md").read_text() == f"{table}\n"
     lines = (folder / "table.csv").read_text().splitlines()

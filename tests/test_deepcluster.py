@@ -314,7 +314,7 @@ def attempt(folder, name, *extra):
     with open(folder / name / "log.csv", newline="") as file:
         rows = [*csv.DictReader(file)]
     for row in rows:
-        del row["data_wait"], row["seconds"]
+        del row["data_wait"], row["seconds"], row["cpu_seconds"]
     return checkpoints.Checkpoints(folder / name / "checkpoints").load(), rows
 
 

@@ -39,7 +39,7 @@ TINY = {
     "probe_images": 0,
     "backup_minutes": 1e-6,  # after every step
 }
-TIMES = ("data_wait", "seconds")  # columns of the log that no two runs share
+TIMES = ("data_wait", "seconds", "cpu_seconds")  # columns of the log that no two runs share
 
 
 def start(folder, **flags):

@@ -29,7 +29,7 @@ RECIPES = flags.DEFINE_list(
 SEED = flags.DEFINE_integer("seed", 0, "of the moments and the signals")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 EXITS = {signal.SIGKILL: (-9,), signal.SIGTERM: (143,), signal.SIGINT: (130,)}
-TIMES = ("data_wait", "seconds")  # columns of the log that no two runs share
+TIMES = ("data_wait", "seconds", "cpu_seconds")  # columns of the log that no two runs share
 TINY = {
     "jigsaw": ["--crop=30", "--tile=8", "--num_permutations=9", "--fc6=8", "--fc7=16"],
     "npid": ["--crop=32", "--view=24", "--dims=8", "--negatives=20"],

@@ -16,6 +16,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from typing import Literal
 
 from absl import logging
 
@@ -40,7 +41,9 @@ class Compare:
             real images.
         data_dir: where TensorFlow Datasets keeps prepared datasets.
         resize: shorter side of the images in pixels; 0 leaves it to the recipes or their sheets.
-        minutes: of training for each run, on this machine as busy as it is; at least an epoch.
+        minutes: of training for each run; at least an epoch.
+        clock: wall, on this machine as busy as it is; or cpu, of all cores together, so that other
+            work beside it changes little.
         recipes: which; empty takes those of --sheets, or all.
         sheets: run sheets to start from, a pattern such as recipes/*_cifar10.flags; a recipe that
             has none starts from its defaults.
@@ -56,6 +59,7 @@ class Compare:
     data_dir: str = ""
     resize: Pad = 0
     minutes: Positive = 10.0
+    clock: Literal["wall", "cpu"] = "wall"
     recipes: tuple[str, ...] = ()
     sheets: str = ""
     encoder: str = "small"
@@ -109,11 +113,16 @@ class Compare:
         load = functools.partial(data.load, self.dataset, data_dir=self.data_dir, labels=True)
         train, test = (load(split, resize=self.resize).size for split in ("train", "test"))
         return (
-            f"{self.minutes:g} minutes of training for each run on {leaderboard.machine()}; "
+            f"{self.minutes:g} {self.unit} of training for each run on {leaderboard.machine()}; "
             f"{train:,} training images, {min(self.probe_images, train):,} labels, {test:,} test "
             f"images; {self.seeds} run{'s' * (self.seeds > 1)} each, seeds from {self.seed}: "
             f"`{shlex.join(['sslzoo', 'compare', *self._changed])}`"
         )
+
+    @property
+    def unit(self) -> str:
+        """Of the minutes."""
+        return {"wall": "minutes", "cpu": "CPU minutes"}[self.clock]
 
     @property
     def _changed(self) -> list[str]:
@@ -148,14 +157,14 @@ class Compare:
             return
         logging.info("how fast is %s ...", name)
         flags = self._flags(name)
-        if not _child(["-m", "sslzoo.commands.compare", name, *flags], log):
+        if not _child(["-m", "sslzoo.commands.compare", name, self.clock, *flags], log):
             logging.warning("%s is left out: %s", name, _last_line(log))
             return
         found = next(line for line in log.read_text().splitlines() if line.startswith("{"))
         speed = trial.Speed(**json.loads(found))
         epochs = speed.epochs(self.minutes)
         lines = [
-            f"# {self.minutes:g} minutes of {name} on {leaderboard.machine()}, measured before:",
+            f"# {self.minutes:g} {self.unit} of {name}, measured on {leaderboard.machine()}:",
             f"# {speed.step * 1000:.0f} ms a step, {speed.steps_per_epoch:,} steps an epoch.",
             *flags,
             f"--epochs={epochs}",
@@ -194,7 +203,7 @@ class Compare:
         for name in self.chosen:
             found = [
                 json.loads(self._card(name, seed).read_text())
-                | {"minutes": _minutes(self._folder(name, seed))}
+                | {"minutes": _minutes(self._folder(name, seed), self.clock)}
                 for seed in range(self.seed, self.seed + self.seeds)
                 if self._card(name, seed).exists()
             ]
@@ -203,7 +212,7 @@ class Compare:
                 logging.warning("%s is left out: no probe could be made of it", name)
             if judged:
                 cards[name] = judged
-        table = leaderboard.Table(cards, self.caption)
+        table = leaderboard.Table(cards, self.caption, self.unit)
         table.save(pathlib.Path(self.workdir))
         if self.readme:
             table.put_into(pathlib.Path(self.readme))
@@ -258,10 +267,10 @@ def _child(arguments: list[str], log: pathlib.Path) -> bool:
             raise
 
 
-def speed_of(recipe: str, flags: list[str]) -> trial.Speed:
+def speed_of(recipe: str, clock: str, flags: list[str]) -> trial.Speed:
     """How fast a recipe is with these flags; in a process of its own, for it leaves much behind."""
     main = importlib.import_module(f"sslzoo.recipes.{recipe}").main
-    return trial.measure(main, signature.parse(main, [recipe, *flags]))
+    return trial.measure(main, signature.parse(main, [recipe, *flags]), clock)
 
 
 def _last_line(path: pathlib.Path) -> str:
@@ -270,12 +279,13 @@ def _last_line(path: pathlib.Path) -> str:
     return next((line for line in lines if line.startswith("error: ")), (lines or ["?"])[-1])
 
 
-def _minutes(folder: pathlib.Path) -> float:
+def _minutes(folder: pathlib.Path, clock: str) -> float:
     """That a run trained, over all its attempts, by its log."""
+    column = {"wall": "seconds", "cpu": "cpu_seconds"}[clock]
     with (folder / "log.csv").open(newline="") as file:
-        return sum(float(row["seconds"]) for row in csv.DictReader(file)) / 60
+        return sum(float(row[column]) for row in csv.DictReader(file)) / 60
 
 
 if __name__ == "__main__":
-    found = speed_of(sys.argv[1], sys.argv[2:])
+    found = speed_of(sys.argv[1], sys.argv[2], sys.argv[3:])
     sys.stdout.write(json.dumps(dataclasses.asdict(found)) + "\n")

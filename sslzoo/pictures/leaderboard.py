@@ -23,15 +23,17 @@ class Table:
     Args:
         cards: {name: the cards of its runs, one a seed}.
         caption: what the numbers are of, one line.
+        unit: of the minutes that the cards say.
     """
 
     cards: dict[str, list[dict[str, Any]]]
     caption: str
+    unit: str = "minutes"
 
     def __str__(self) -> str:
         """Markdown, the best first."""
         lines = [
-            "| recipe | epochs | minutes | best stage | random init | gain |",
+            f"| recipe | epochs | {self.unit} | best stage | random init | gain |",
             "|---|---|---|---|---|---|",
         ]
         order = sorted(self.cards, key=lambda name: -_mean(self._best(name)))

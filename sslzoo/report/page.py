@@ -15,7 +15,7 @@ from sslzoo.report import embedding, facts, plots, reading, rendering
 from sslzoo.report.reading import Run
 
 THUMBNAIL, NEIGHBOR = 48, 96  # pixels
-CLOCKS = ("learning_rate", "seconds", "data_wait")  # columns of log.csv
+CLOCKS = ("learning_rate", "seconds", "cpu_seconds", "data_wait")  # columns of log.csv
 COMPARED = ("loss", "accuracy", "knn")
 
 

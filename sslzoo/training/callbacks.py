@@ -135,13 +135,14 @@ class Rows(keras.callbacks.Callback):
             ) from None
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.started, self.first = time.monotonic(), self.progress.step
+        self.started, self.first = (time.monotonic(), time.process_time()), self.progress.step
 
     def on_epoch_end(self, epoch, logs=None):
-        seconds = time.monotonic() - self.started
+        seconds = time.monotonic() - self.started[0]
+        clocks = {"seconds": seconds, "cpu_seconds": time.process_time() - self.started[1]}
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row = {"epoch": epoch + 1, "step": self.progress.step, **logs, "learning_rate": rate}
-        self.rows.append({**row, "seconds": round(seconds, 2)})
+        self.rows.append({**row, **{name: round(value, 2) for name, value in clocks.items()}})
         temporary = self.path.with_suffix(".tmp")
         with writing(self.path), open(temporary, "w", newline="") as file:
             # Older rows may have columns that a resumed run no longer logs, and lack others.

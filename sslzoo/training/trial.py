@@ -12,6 +12,7 @@ import keras
 from sslzoo.pretext import Pretext
 from sslzoo.training.run import Run
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 STEPS = 30
 FIRST = 10  # steps of it that trace, allocate and warm up
 
@@ -21,7 +22,7 @@ class Speed:
     """Of a recipe with its flags, on this machine.
 
     Attributes:
-        step: seconds.
+        step: seconds, of the wall clock or of all cores together.
         between: seconds before an epoch, of clustering, say.
         steps_per_epoch: of the whole run.
     """
@@ -45,20 +46,21 @@ class Stopwatch(keras.callbacks.Callback):
     What comes at the end of an epoch, its pictures and the vote of a monitor, is not timed.
     """
 
-    def __init__(self, steps_per_epoch: int) -> None:
+    def __init__(self, steps_per_epoch: int, clock: str) -> None:
         super().__init__()
         self.steps_per_epoch = steps_per_epoch
-        self.made = time.perf_counter()
+        self.now = CLOCKS[clock]
+        self.made = self.now()
         self.ends: list[float] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
         """What was done since the stopwatch was made is done before each epoch."""
-        self.ends.append(time.perf_counter())
+        self.ends.append(self.now())
         self.between = self.ends[0] - self.made
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """By then Keras has waited for the loss."""
-        self.ends.append(time.perf_counter())
+        self.ends.append(self.now())
 
     def on_train_end(self, logs: Any = None) -> None:
         """The mean of the later steps, if there are any: they wait for data now and then."""
@@ -69,7 +71,9 @@ class Stopwatch(keras.callbacks.Callback):
 
 @dataclasses.dataclass
 class Trial(Run):
-    """A `Run` of few steps, timed."""
+    """A `Run` of few steps, timed by one of the `CLOCKS`."""
+
+    clock: str = "wall"
 
     @functools.cached_property
     def steps_per_epoch(self) -> int:
@@ -81,14 +85,15 @@ class Trial(Run):
 
     def monitors(self, pretext: Pretext) -> list[keras.callbacks.Callback]:
         """A stopwatch. `pretrain` asks when all is ready but the data of an epoch."""
-        return [Stopwatch(self._all_steps())]
+        return [Stopwatch(self._all_steps(), self.clock)]
 
 
-def measure(main: Callable[..., Any], given: dict[str, Any]) -> Speed:
+def measure(main: Callable[..., Any], given: dict[str, Any], clock: str) -> Speed:
     """Trains a recipe, `main(**given)`, for some steps, in a folder that is gone afterwards."""
     fields = {f.name: getattr(given["run"], f.name) for f in dataclasses.fields(Run) if f.init}
     with tempfile.TemporaryDirectory() as folder:
         changes = {"workdir": folder, "epochs": 1, "probe_images": 0, "warmup_epochs": 0.0}
+        changes["clock"] = clock
         try:
             main(**{**given, "run": Trial(**{**fields, **changes})})
         except Measured as done:
