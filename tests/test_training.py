@@ -306,6 +306,18 @@ def test_data_wait_is_in_the_log_and_changes_no_bit(tmp_path, monkeypatch):
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
+def test_the_log_has_the_time_of_the_wall_and_of_all_cores(tmp_path, monkeypatch):
+    rows = callbacks.Rows(callbacks.Progress(0, per_epoch=3, epochs=1), tmp_path / "log.csv")
+    rows.set_model(types.SimpleNamespace(optimizer=keras.optimizers.SGD(0.5)))
+    for name, times in {"monotonic": [100, 102.5], "process_time": [7, 11.25]}.items():
+        monkeypatch.setattr(callbacks.time, name, iter(times).__next__)
+    rows.on_epoch_begin(0)
+    rows.on_epoch_end(0, {"loss": 2})
+    with open(tmp_path / "log.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["seconds"], row["cpu_seconds"]) == ("2.5", "4.25")
+
+
 def test_a_fit_that_was_broken_off_does_not_disturb_the_next(tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
