@@ -104,6 +104,11 @@ def test_evaluation_leaves_the_bank_alone():
     np.testing.assert_array_equal(pretext.memory.rows.numpy(), before)
 
 
+def test_an_embedding_does_not_depend_on_its_neighbours():
+    pretext, pixels = small(), np.stack([photo(16, i) for i in range(3)])
+    np.testing.assert_allclose(pretext.embed(pixels)[:1], pretext.embed(pixels[:1]), atol=1e-5)
+
+
 def test_embeddings_have_length_1():
     embeddings = small()(np.stack([photo(16, i) for i in range(3)]))
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=-1), 1, atol=1e-5)

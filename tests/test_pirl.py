@@ -187,6 +187,11 @@ def test_patches_change_color_each_by_itself():
     assert np.mean(flipped) == pytest.approx(0.5, abs=0.2)
 
 
+def test_an_embedding_does_not_depend_on_its_neighbours():
+    pretext, pixels = small(), np.stack([photo(24, i) for i in range(3)])
+    np.testing.assert_allclose(pretext.embed(pixels)[:1], pretext.embed(pixels[:1]), atol=1e-5)
+
+
 @pytest.mark.parametrize(("task", "choices"), [("jigsaw", 6), ("rotation", 5), (TASKS[-1], 7)])
 def test_every_choice_has_a_seed_of_its_own(task, choices, monkeypatch):
     seen = []
