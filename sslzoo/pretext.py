@@ -330,6 +330,11 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
+def unfold(*arrays: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Batches of R puzzles an image, (B, R, ...), as (B * R, ...): an image's R in a row."""
+    return tuple(tf.reshape(array, (-1, *array.shape[2:])) for array in arrays)
+
+
 def replica_count() -> int:
     """By how many a loss of one replica is divided, so that the sum over them is the batch's."""
     return tf.distribute.get_strategy().num_replicas_in_sync
