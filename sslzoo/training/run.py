@@ -43,7 +43,8 @@ class Run(Optimizers, Probing):
         resize: shorter side of the images after resizing, in pixels; 0 leaves them as they are.
         encoder: a new one by its name, small, mini, alexnet, nin, resnet18, ..., or any of
             keras.applications (NAME:imagenet or NAME:FILE with those weights); or a trained one to
-            go on from: a name in the zoo, an exported folder, or an encoder.keras.
+            go on from: a name in the zoo, an exported folder, or an encoder.keras; or such a one's
+            weights in another network: alexnet:FOLDER, of an exported alexnet_cfn.
         epochs: passes over the images.
         batch_size: images per step, over all devices.
         learning_rate: the highest learning rate.
