@@ -24,6 +24,7 @@ from sslzoo.training.optimizers import Optimizers
 from sslzoo.training.probing import Probing
 
 STEPS = 10**9 - 1  # of a run: checkpoints are sorted by names of nine digits
+JUDGED = "images in colour, real ones and a generator's"  # what a discriminator sees
 # Flags that a resumed run may change.
 MAY_DIFFER = (
     *("backup_minutes", "formats", "monitor_images"),
@@ -226,6 +227,7 @@ class Run(Optimizers, Probing):
         pretext: Pretext,
         encoder: keras.Model | None = None,
         image_model: keras.Model | None = None,
+        judge: keras.Model | None = None,
     ) -> probes.Scores | None:
         """Probes the encoder beside a random one and exports it; returns the scores or None.
 
@@ -235,8 +237,10 @@ class Run(Optimizers, Probing):
             pretext: the trained pretext.
             encoder: which to probe and export; default: the pretext's.
             image_model: a model of images to images, exported beside it under its own name.
+            judge: the pretext's discriminator as an encoder, to probe and export in its place. It
+                did not start from `--encoder`, nor was it shown what that one is shown.
         """
-        encoder = encoder or pretext.encoder
+        encoder = judge or encoder or pretext.encoder
         drawn = filters.draw(encoder, probes.random_twin(encoder, self.seed))
         if drawn is not None:
             path = f"{self.workdir}/filters.png"
@@ -245,8 +249,11 @@ class Run(Optimizers, Probing):
         scores = self.probe(encoder, pretext.crop)
         path = f"{self.workdir}/exported/{self.recipe}"
         size = pretext.crop or self.resize or 96
-        card = self.card(scores)
-        seen = f"; trained on {pretext.sees}" if pretext.sees else ""
+        sees, card = pretext.sees, self.card(scores)
+        if judge:
+            card.pop("started_from", None)
+            sees = JUDGED
+        seen = f"; trained on {sees}" if sees else ""
         card["input"] = f"RGB in [0, 1], any size{seen}"
         made = export.save(encoder, path, card=card, image_size=size, formats=self.formats)
         logging.info("exported to %s", made)
