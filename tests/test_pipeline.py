@@ -67,6 +67,7 @@ def test_a_recipe_trains_probes_and_exports(recipe, images, tmp_path):
     assert card["recipe"] == recipe
     assert card["input"].startswith("RGB in [0, 1]")
     assert {"accuracy", "random_accuracy"} <= card["scores"][0].keys()
+    assert (tmp_path / "run/contexts.png").is_file() == (recipe == "inpainting")
     script = tmp_path / "serve.py"
     script.write_text(SERVE)
     served = subprocess.run([sys.executable, script, folder / "1"], capture_output=True, text=True)

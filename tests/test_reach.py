@@ -15,6 +15,7 @@ from conftest import tiny_encoder
 from sslzoo import cli, data, signature, training
 from sslzoo.pictures import album
 from sslzoo.pretexts import bigan, inpainting, superres
+from sslzoo.recipes import inpainting as inpainting_recipe
 from sslzoo.recipes import superres as superres_recipe
 from sslzoo.training import devices
 from sslzoo.training.run import Run
@@ -120,6 +121,7 @@ def arrived(monkeypatch, tmp_path):
         monkeypatch.setattr(scored, "scored", lambda self, _, n: seen.scored.append(n))
     monkeypatch.setattr(superres, "vgg_features", lambda content, weights: lambda x: x)
     monkeypatch.setattr(superres_recipe, "srresnet", lambda *sizes: seen.blocks.append(sizes))
+    monkeypatch.setattr(inpainting_recipe, "save_png", lambda *arguments: None)
     for picture in ("clusters", "neighbors"):
         monkeypatch.setattr(album, picture, lambda *arguments: None)
 

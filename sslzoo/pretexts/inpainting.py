@@ -177,6 +177,21 @@ class Inpainting(TwoPlayer):
         filled = FillHoles(self.crop, name="fill")([pixels, painted])
         return keras.Model(pixels, filled, name="painter")
 
+    def contexts(self):
+        """A model that shares the weights: what is around a hole, and the code of that.
+
+        Images (B, crop, crop, 3) in [0, 1] -> [them with a hole, the same in all; (B, D)]. The code
+        is the bottleneck, or where there is none the encoder's last maps.
+        """
+        image = keras.Input((self.crop, self.crop, 3), name="images")
+        hole, _ = self.hole(tf.constant([0, 0]))
+        shown = keras.ops.where(hole.numpy()[..., None], np.float32(FILL), image)
+        coder = self.encoder
+        if self.bottleneck:
+            coder = keras.Model(self.inputs, self.get_layer("bottleneck").output)
+        codes = keras.layers.Flatten(dtype="float32")(coder(shown))
+        return keras.Model(image, [shown, codes], name="contexts")
+
     def shown(self, x, y, y_pred):
         """The discriminator sees what is predicted, without its surroundings: no seam tells."""
         return y, y_pred
