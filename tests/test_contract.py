@@ -327,6 +327,16 @@ def test_exported_encoder_answers_as_the_keras_one(make, tmp_path):
     np.testing.assert_allclose(served.embed(images)["embedding"], maps.mean((1, 2)), atol=1e-5)
 
 
+def test_the_card_says_what_the_encoder_was_trained_on(make):
+    """Whole images are of the size that puzzles start from."""
+    pretext = make(tiny_encoder())
+    assert " " in pretext.sees, "words"
+    assert not pretext.sees.endswith("."), "they go into a sentence"
+    if "whole" in pretext.sees:
+        shapes = [x.shape[1:3] for x in pretext.inputs if len(x.shape) == 4]
+        assert (pretext.crop or None,) * 2 in shapes
+
+
 def test_picture_is_uint8_rgb(make):
     pretext = make(encoder())
     x, y = next(iter(batches(make, pretext)[1]))[:2]

@@ -450,24 +450,19 @@ def test_a_source_of_another_number_of_images_is_refused_and_one_as_large_is_tra
     assert any(name.startswith("second: ") for name in seen)
 
 
-def test_a_card_says_what_its_own_network_started_from_and_saw(tmp_path):
-    """A discriminator that is exported in the encoder's place started from nothing."""
+def test_the_card_of_a_discriminator_says_nothing_of_the_encoder(tmp_path):
+    """It is exported in the encoder's place, started from nothing and saw other images."""
     run = run_of(tmp_path, probe_images=0)
     run.started_from = {"encoder": "lion"}
-    pretext = compiled(run)
-    pretext.sees = "whole images"
     pixels = keras.Input((None, None, 3))
     painter = keras.Model(pixels, keras.layers.Rescaling(1.0)(pixels), name="painter")
-    seen = {}
-    for judge in (None, tiny_encoder()):
-        run.finish(pretext, image_model=painter, judge=judge)
-        file = keras.saving.load_model(tmp_path / "run/exported/toy/encoder.keras")
-        expected = (judge or pretext.encoder).get_weights()[0]
-        np.testing.assert_array_equal(file.get_weights()[0], expected)
-        cards = [f"run/exported/{name}/card.json" for name in ("toy", "toy_painter")]
-        seen[bool(judge)] = [json.loads((tmp_path / path).read_text()) for path in cards]
-    (own, _), (others, painters) = seen[False], seen[True]
-    assert own["started_from"] == painters["started_from"] == {"encoder": "lion"}
-    assert "started_from" not in others
-    assert own["input"].endswith("trained on whole images")
-    assert others["input"].endswith("real ones and a generator's")
+    judge = tiny_encoder()
+    run.finish(compiled(run), image_model=painter, judge=judge)
+    exported = tmp_path / "run/exported"
+    file = keras.saving.load_model(exported / "toy/encoder.keras")
+    np.testing.assert_array_equal(file.get_weights()[0], judge.get_weights()[0])
+    cards = [exported / name / "card.json" for name in ("toy", "toy_painter")]
+    of_judge, of_painter = (json.loads(card.read_text()) for card in cards)
+    assert "started_from" not in of_judge
+    assert of_painter["started_from"] == {"encoder": "lion"}
+    assert of_judge["input"].endswith("real ones and a generator's")

@@ -97,6 +97,12 @@ class Inpainting(TwoPlayer):
         self.kind = loss  # `compile` has an attribute `loss` of its own
         self.log_scalars(*MEASURES)
 
+    @property
+    def sees(self):
+        """Images with holes."""
+        hole = "a hole in the middle" if self.mask == "center" else "holes"
+        return f"images in colour with {hole}"
+
     def transform(self, example):
         """One image -> (with a hole (crop, crop, 3) in [0, 1], target, weights).
 

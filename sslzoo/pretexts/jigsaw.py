@@ -97,6 +97,14 @@ class Jigsaw(Pretext):
         self.permutations = table  # (N, grid * grid); row k: the tile shown at each place
         self.chance_loss = float(np.log(num_permutations))
 
+    @property
+    def sees(self):
+        """Tiles, prepared as the options say."""
+        normal = ", normalised" if self.normalize else ""
+        grey = f"{self.grey:.0%} of the puzzles grey" if self.grey else "in colour"
+        rest = f", {self.project:.0%} of the rest without green and magenta" if self.project else ""
+        return f"tiles of {self.tile} of {self.crop} pixels{normal}, {grey}{rest}"
+
     def transform(self, example):
         """One image -> (tiles (grid * grid, tile, tile, 3) in the order of permutation k, k).
 

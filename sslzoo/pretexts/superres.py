@@ -86,6 +86,11 @@ class Superres(TwoPlayer):
         # Hidden in a function, because VGG is neither trained nor saved with the model.
         self.features = None if content == "mse" else vgg_features(content, vgg_weights)
 
+    @property
+    def sees(self):
+        """Small images."""
+        return f"images in colour, shrunk from {self.crop} to {self.crop // self.scale} pixels"
+
     def transform(self, example):
         """One image -> (small (crop / scale, ...) in [0, 1], large (crop, crop, 3) in [-1, 1])."""
         image = tf.image.stateless_random_flip_left_right(example["image"], example["seed"])

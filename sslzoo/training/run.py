@@ -253,8 +253,7 @@ class Run(Optimizers, Probing):
         if judge:
             card.pop("started_from", None)
             sees = JUDGED
-        seen = f"; trained on {sees}" if sees else ""
-        card["input"] = f"RGB in [0, 1], any size{seen}"
+        card["input"] = f"RGB in [0, 1], any size; trained on {sees}"
         made = export.save(encoder, path, card=card, image_size=size, formats=self.formats)
         logging.info("exported to %s", made)
         if image_model is not None:
