@@ -332,9 +332,10 @@ def test_the_card_says_what_the_encoder_was_trained_on(make):
     pretext = make(tiny_encoder())
     assert " " in pretext.sees, "words"
     assert not pretext.sees.endswith("."), "they go into a sentence"
+    example = next(iter(batches(make, pretext, n=1)[0]))
     if "whole" in pretext.sees:
-        shapes = [x.shape[1:3] for x in pretext.inputs if len(x.shape) == 4]
-        assert (pretext.crop or None,) * 2 in shapes
+        sizes = [tuple(x.shape[-3:-1]) for x in tf.nest.flatten(pretext.transform(example)[0])]
+        assert tuple(example["image"].shape[:2]) in sizes
 
 
 def test_picture_is_uint8_rgb(make):
