@@ -35,7 +35,8 @@ class Pretext(keras.Model):
         centered: whether it is the middle of the image; else it is a random one.
         chance_loss: the loss of a network that has learned nothing, e.g. ln N; None if there is
             no such number.
-        sees: what its encoder was trained on, for whoever reads the card of an export.
+        sees: what its encoder was trained on, where that is anything else than whole images in
+            colour; for whoever reads the card of an export.
         collective: whether `content_loss` gathers from all replicas. XLA refuses that, so then
             it compiles the network alone.
         xla: whether each replica's forward and backward pass is compiled by XLA.
@@ -44,7 +45,7 @@ class Pretext(keras.Model):
     crop = 0
     centered = False
     chance_loss: float | None = None
-    sees = ""
+    sees = "whole images in colour"
     collective = False
     xla = False
 
@@ -328,6 +329,11 @@ class Pretext(keras.Model):
 def _plain(value: Any) -> Any:
     """What JSON can hold, for an argument that may be an array."""
     return value.tolist() if hasattr(value, "tolist") else value
+
+
+def unfold(*arrays: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Batches of R puzzles an image, (B, R, ...), as (B * R, ...): an image's R in a row."""
+    return tuple(tf.reshape(array, (-1, *array.shape[2:])) for array in arrays)
 
 
 def replica_count() -> int:

@@ -132,13 +132,22 @@ def open_encoder(spec: str) -> tuple["keras.Model", dict[str, Any]]:
 
     Args:
         spec: a name in the zoo, an exported folder, or an `encoder.keras`, which has no card unless
-            one lies beside it.
+            one lies beside it; or `NAME:` and one of these, for its weights in a new encoder of
+            ours: `alexnet:FOLDER` is the AlexNet of an exported `alexnet_cfn`.
 
     Raises:
         UserError: there is none. The message goes on after "expected".
     """
     import keras
 
+    from sslzoo import encoders
+    from sslzoo.encoders import transfer
+
+    new, _, trained = spec.partition(":")
+    if trained and new.lower() in encoders.PRESETS:
+        (model, card_of), made = open_encoder(trained), encoders.get(new)
+        transfer.transplant(made, model)
+        return made, card_of
     path = pathlib.Path(spec).expanduser()
     if path.name == "encoder.keras" and (path.parent / "card.json").is_file():
         path = path.parent

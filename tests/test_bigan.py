@@ -1,5 +1,6 @@
 """BiGAN's five facts (METHODS 10.6), its options and pictures."""
 
+import functools
 import typing
 
 import keras
@@ -8,10 +9,11 @@ import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
 
-from sslzoo import encoders
+from sslzoo import encoders, export
 from sslzoo.errors import UserError
 from sslzoo.parts import adversarial
 from sslzoo.pretexts.bigan import BiGAN, dense_encoder
+from sslzoo.recipes import bigan as bigan_recipe
 
 
 def small(**settings):
@@ -123,6 +125,30 @@ def test_the_code_reaches_every_layer_but_the_first_of_the_discriminator():
     assert sorted(names) == ["d1_code", "d2_code", "judged_code"]
     names = [layer.name for layer in pretext.generator.layers if layer.name.endswith("_code")]
     assert sorted(names) == ["g0_code", "g1_code", "g2_code", "painted_code"]
+
+
+@pytest.mark.parametrize("settings", [{"batch_norm": True}, {"crop": 32, "gan": "lsgan"}], ids=str)
+def test_the_image_half_of_the_discriminator_is_an_encoder_that_is_exported(settings, tmp_path):
+    pretext = small(**settings)
+    critic, (_, y) = pretext.discriminator, batch(pretext)
+    critic([y, tf.ones((8, 6))], training=True)  # moving averages have moved
+    judge, n = pretext.judge(), {16: 2, 32: 3}[pretext.crop]
+    assert encoders.stages(judge) == [f"stage{i + 1}" for i in range(n)]
+    before = keras.Model(critic.input, critic.get_layer(f"stage{n}").output)
+    maps = judge((y + 1) / 2)
+    np.testing.assert_allclose(maps, before([y, tf.zeros((8, 6))]), atol=1e-5)
+    assert np.abs(maps - before([y, tf.ones((8, 6))])).max() > 1e-3, "codes matter to it"
+    assert judge(np.zeros((1, 40, 24, 3))).shape == (1, 40 >> n, 24 >> n, 2 << n)
+    version = export.save(judge, tmp_path / "judge")
+    served = tf.saved_model.load(version).embed((y + 1) / 2)["embedding"]
+    np.testing.assert_allclose(served, np.mean(maps, (1, 2)), atol=1e-5)
+
+
+def test_a_dense_discriminator_is_no_encoder(tmp_path):
+    run = bigan_recipe.Run(workdir=str(tmp_path / "run"), probe_images=0)
+    puzzle = functools.partial(BiGAN, network="dense")
+    with pytest.raises(UserError, match=r"--features: .*--network=dense.*Received: discriminator"):
+        bigan_recipe.main(run, puzzle, features="discriminator")
 
 
 def test_noise_is_uniform_and_belongs_to_the_seed():

@@ -43,7 +43,8 @@ def classify(pretext, **kwargs):
 
 def jigsaw(encoder, **kwargs):
     geometry = {"crop": 48, "grid": 2, "tile": 18, "num_permutations": 6, "fc6": 8, "fc7": 16}
-    return classify(Jigsaw(encoder, **geometry, dropout=0.0), **kwargs)
+    several = {"project": 0.5, "puzzles_per_image": 2}
+    return classify(Jigsaw(encoder, **geometry, **several, dropout=0.0), **kwargs)
 
 
 def rotation(encoder, **kwargs):
@@ -199,7 +200,7 @@ def test_transform_is_pure_eagerly_and_in_tf_data(make):
     eager = [pretext.transform(example) for example in data]
     keras.utils.set_random_seed(2)
     again = [pretext.transform(example) for example in data]
-    inside = list(Pretext.puzzles(pretext, data, 1).unbatch())  # rotation unfolds its own
+    inside = list(Pretext.puzzles(pretext, data, 1).unbatch())  # those that unfold theirs
     equal(eager, again)
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), eager, inside)
 
@@ -324,6 +325,17 @@ def test_exported_encoder_answers_as_the_keras_one(make, tmp_path):
     served = tf.saved_model.load(version)
     maps = pretext.encoder.predict_on_batch(images)
     np.testing.assert_allclose(served.embed(images)["embedding"], maps.mean((1, 2)), atol=1e-5)
+
+
+def test_the_card_says_what_the_encoder_was_trained_on(make):
+    """Whole images are of the size that puzzles start from."""
+    pretext = make(tiny_encoder())
+    assert " " in pretext.sees, "words"
+    assert not pretext.sees.endswith("."), "they go into a sentence"
+    example = next(iter(batches(make, pretext, n=1)[0]))
+    if "whole" in pretext.sees:
+        sizes = [tuple(x.shape[-3:-1]) for x in tf.nest.flatten(pretext.transform(example)[0])]
+        assert tuple(example["image"].shape[:2]) in sizes
 
 
 def test_picture_is_uint8_rgb(make):

@@ -240,6 +240,32 @@ def test_measures_are_logged_while_it_learns_and_of_held_back_images():
     assert pretext.scored(source, 100) == text.format(**expected)
 
 
+# === Contexts ===
+
+
+@pytest.mark.parametrize("settings", [{}, {"mask": "region"}, {"overlap": 2, "bottleneck": 8}])
+def test_a_context_knows_nothing_of_what_is_in_the_hole(settings):
+    encoder = tiny_encoder(batch_norm=True)
+    pretext = Inpainting(encoder, **{**SMALL, "overlap": 0, "batch_norm": True, **settings})
+    encoder(tf.random.normal((8, 16, 16, 3), seed=1), training=True)  # averages have moved
+    images = np.stack([photo(16, i) for i in range(3)])
+    look = pretext.contexts()
+    shown, codes = look(images)
+    hole = np.all(shown == np.float32(FILL), -1)
+    expected = pretext.hole(tf.constant([0, 0]))[0].numpy()
+    np.testing.assert_array_equal(hole, [expected] * 3)
+    np.testing.assert_array_equal(shown[~hole], images[~hole])
+    others = np.where(hole[..., None], 0.9, images).astype(np.float32)
+    np.testing.assert_array_equal(look(others)[1], codes)
+    if settings.get("bottleneck"):
+        code = keras.Model(pretext.inputs, pretext.get_layer("bottleneck").output)
+        assert codes.shape == (3, 8)
+    else:
+        code = encoder
+        assert codes.shape == (3, 4 * 4 * 8)
+    np.testing.assert_allclose(codes, np.reshape(code(shown), (3, -1)), atol=1e-6)
+
+
 # === The painter ===
 
 

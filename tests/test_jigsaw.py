@@ -81,6 +81,8 @@ def test_windows_are_cut_and_greyed_channel_by_channel():
     np.testing.assert_array_equal(tiles[..., 1], planes[:, 1])
     grey = geometry.from_planes(color.grey_planes(planes))
     np.testing.assert_allclose(grey, color.grey(tiles), atol=1e-6)
+    projected = geometry.from_planes(color.planes_without_green_magenta(planes))
+    np.testing.assert_allclose(projected, color.without_green_magenta(tiles), atol=1e-6)
 
 
 # === 2. Order ===
@@ -112,6 +114,25 @@ def test_identity_permutation_is_the_identity():
     pretext.permutations = np.arange(9)[None].repeat(10, 0)
     tiles, _ = pretext.transform(example(grid_image()))
     np.testing.assert_allclose(tiles.numpy().mean((1, 2, 3)), np.arange(1, 10) / 10, atol=1e-5)
+
+
+def test_several_puzzles_an_image_lie_in_a_row_and_differ():
+    several, darker = 8, 0.5
+    pretext = small(normalize=False, grey=0.5, puzzles_per_image=several)
+    both = [grid_image(), darker * grid_image()]
+    data = [{**example(image, seed=(4, i))} for i, image in enumerate(both)]
+    data = tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(lambda *x: tf.stack(x), *data))
+    tiles, k = next(iter(pretext.puzzles(data, 2)))
+    assert tiles.shape == (2 * several, 9, 12, 12, 3)
+    shades = tiles.numpy().mean((2, 3, 4)) / np.repeat([1, darker], several)[:, None]
+    np.testing.assert_array_equal(np.round(10 * shades) - 1, pretext.permutations[k.numpy()])
+    assert min(len({*part}) for part in np.split(k.numpy(), 2)) > 2, "orders differ"
+    pretext = small(normalize=False, grey=0.5, puzzles_per_image=several)
+    tiles, k = pretext.transform(example(photo(48)))
+    back = np.argsort(pretext.permutations[k.numpy()])
+    home = np.take_along_axis(tiles.numpy(), back[..., None, None, None], 1)
+    assert len(np.unique(home[:, 0, :2, :2].mean((1, 2, 3)))) == several, "windows differ"
+    assert 0 < np.sum(np.ptp(home, axis=-1).max((1, 2, 3)) < 1e-6) < several, "colours differ"
 
 
 # === 4. Context-freeness ===
@@ -151,6 +172,22 @@ def test_grey_probability():
     data = examples(48, n=200).map(pretext.transform)
     grey = [np.ptp(tiles.numpy(), axis=-1).max() < 1e-6 for tiles, _ in data]
     assert np.mean(grey) == pytest.approx(0.3, abs=0.1)
+
+
+def test_projection_takes_one_axis_of_the_colours_and_leaves_greys():
+    def along(pretext, n=100):  # whether a puzzle has no green-magenta, whether it is grey
+        found = [pretext.transform(e)[0].numpy() for e in examples(48, n)]
+        free = [np.abs(x @ [-1, 2, -1]).max() < 1e-5 for x in found]
+        return np.array(free), np.array([np.ptp(x, axis=-1).max() < 1e-5 for x in found])
+
+    options = {"normalize": False, "grey": 0.5}
+    free, grey = along(small(**options, project=0.5))
+    assert free[grey].all()
+    assert np.mean(free[~grey]) == pytest.approx(0.5, abs=0.17)
+    np.testing.assert_array_equal(grey, along(small(**options))[1])
+    assert not along(small(normalize=False, grey=0.0), 5)[0].any()
+    tiles, _ = small(grey=0.0, project=1.0).transform(example(photo(48)))
+    np.testing.assert_allclose(tiles.numpy().std((1, 2)), 1, atol=1e-3)  # after the projection
 
 
 # === 6. Parameters and initial loss ===

@@ -65,8 +65,9 @@ def test_a_recipe_trains_probes_and_exports(recipe, images, tmp_path):
     folder = tmp_path / "run/exported" / recipe
     card = json.loads((folder / "card.json").read_text())
     assert card["recipe"] == recipe
-    assert card["input"].startswith("RGB in [0, 1]")
+    assert card["input"].startswith("RGB in [0, 1], any size; trained on ")
     assert {"accuracy", "random_accuracy"} <= card["scores"][0].keys()
+    assert (tmp_path / "run/contexts.png").is_file() == (recipe == "inpainting")
     script = tmp_path / "serve.py"
     script.write_text(SERVE)
     served = subprocess.run([sys.executable, script, folder / "1"], capture_output=True, text=True)
@@ -85,6 +86,7 @@ def test_a_trained_encoder_goes_on_and_is_watched_and_probed_on_other_images(ima
     assert done.returncode == 0, done.stderr
     card = json.loads((tmp_path / "run/exported/rotation/card.json").read_text())
     assert card["started_from"]["recipe"] == "rotation"
+    assert card["input"].endswith("trained on whole images in colour, turned")
     assert card["dataset"] == {"name": "unlabelled.npz", "images": 40}
     assert len(card["scores"]) == 5
     rows = (tmp_path / "run/log.csv").read_text().splitlines()

@@ -1,10 +1,14 @@
 """Nearest neighbours are exact, recall is the share of queries with a right one among k."""
 
+import functools
+
 import numpy as np
 import pytest
+from conftest import photo, tiny_encoder
 
-from sslzoo import probes
+from sslzoo import data, probes
 from sslzoo.pictures import drawing, retrieved
+from sslzoo.pretexts.inpainting import Inpainting
 
 
 def test_neighbours_are_those_of_the_largest_cosine():
@@ -47,6 +51,38 @@ def test_recall_by_hand():
     ]
     assert rows[2] == pytest.approx({**first, "of": 1})
     np.testing.assert_array_equal(answers["stage1"][:, 0], [0, 2, 3])
+
+
+def test_by_context_finds_the_same_surroundings_and_shows_the_image(tmp_path):
+    """Every test image is three training images but for its middle, and a grey level elsewhere."""
+    train = np.stack([photo(16, i % 7) * 255 for i in range(21)]).astype(np.uint8)
+    test = train[6::-1].copy()
+    test[:, 4:12, 4:12] = 255 - test[:, 4:12, 4:12]
+    test[:, 0, 0] ^= 1
+    np.savez(tmp_path / "x.npz", x_train=train, x_test=test)
+    sources = [data.load(str(tmp_path / "x.npz"), split) for split in ("train", "test")]
+    settings = {"crop": 16, "bottleneck": 0, "width": 8, "overlap": 0, "adversarial": 0}
+    pretext = Inpainting(tiny_encoder(), **settings)
+    ask = functools.partial(probes.by_context, pretext, *sources, images=19, queries=3)
+    queries, answers = ask(seed=1, k=4)
+    assert (len(queries), [len(row) for row in answers]) == (3, [4, 4, 4])
+    for query, row in zip(queries, answers, strict=True):
+        np.testing.assert_array_equal(query[1:4], row[0][1:4])
+        assert np.abs(query[0, 0] - row[0][0, 0]).min() > 0.003, "it is no training image"
+        middle = row[0][4:12, 4:12]
+        assert np.ptp(middle, (0, 1)).min() > 0.1, "an answer is shown whole"
+        assert np.ptp(query[4:12, 4:12], (0, 1)).max() == 0
+        assert np.abs(row[0] - row[3]).max() > 0.1, "there are three at most"
+    again, other = (ask(seed=seed)[0] for seed in (1, 2))
+    np.testing.assert_array_equal(again, queries)
+    assert not np.array_equal(other, queries)
+
+
+def test_answers_without_labels_have_no_frames():
+    images = np.random.default_rng(0).random((6, 8, 8, 3))
+    sheet = retrieved.picture(images[:2], [images[2:4], images[4:]])
+    assert sheet.shape == (2 * 72 + 2, 3 * 72 + 4, 3)
+    assert {*np.ravel(sheet[:: 72 + 2])} == {255}
 
 
 def test_wrong_answers_have_a_red_frame_and_right_ones_a_green_one():

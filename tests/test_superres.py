@@ -125,9 +125,12 @@ def test_srgan_goes_on_from_all_of_srresnet_and_its_judge_is_probed(monkeypatch,
     assert second.discriminator is not None
     for a, b in zip(before, after, strict=True):
         np.testing.assert_array_equal(a, b)
-    ((_, pretext, encoder), options) = ended[0]
+    ((_, pretext), options) = ended[0]
     assert pretext is second
-    assert (encoder.name, options["image_model"].name) == ("judge", "upscaler")
+    assert {key: model.name for key, model in options.items()} == {
+        "image_model": "upscaler",
+        "judge": "judge",
+    }
     with pytest.raises(UserError, match=r"--adversarial.*with --gan_epochs.*Received: 0"):
         recipe.main(run, functools.partial(small_one, adversarial=0.0), gan_epochs=1)
     assert len(trained) == 2

@@ -460,3 +460,21 @@ def test_a_source_of_another_number_of_images_is_refused_and_one_as_large_is_tra
     assert checkpoints.Checkpoints(tmp_path / "run/checkpoints").paths()
     seen = json.loads((tmp_path / "run/images.json").read_text())["sha256"]
     assert any(name.startswith("second: ") for name in seen)
+
+
+def test_the_card_of_a_discriminator_says_nothing_of_the_encoder(tmp_path):
+    """It is exported in the encoder's place, started from nothing and saw other images."""
+    run = run_of(tmp_path, probe_images=0)
+    run.started_from = {"encoder": "lion"}
+    pixels = keras.Input((None, None, 3))
+    painter = keras.Model(pixels, keras.layers.Rescaling(1.0)(pixels), name="painter")
+    judge = tiny_encoder()
+    run.finish(compiled(run), image_model=painter, judge=judge)
+    exported = tmp_path / "run/exported"
+    file = keras.saving.load_model(exported / "toy/encoder.keras")
+    np.testing.assert_array_equal(file.get_weights()[0], judge.get_weights()[0])
+    cards = [exported / name / "card.json" for name in ("toy", "toy_painter")]
+    of_judge, of_painter = (json.loads(card.read_text()) for card in cards)
+    assert "started_from" not in of_judge
+    assert of_painter["started_from"] == {"encoder": "lion"}
+    assert of_judge["input"].endswith("real ones and a generator's")

@@ -27,7 +27,8 @@ class Classify:
     """Trains a classifier, scores it beside one on random weights, and exports it.
 
     Args:
-        encoder: a name in the zoo, an exported folder, or an encoder.keras.
+        encoder: a name in the zoo, an exported folder, or an encoder.keras; alexnet:FOLDER is the
+            AlexNet with the weights of an exported alexnet_cfn.
         dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME,
             rendered:FOLDER, photos or scenes.
         data_dir: where TensorFlow Datasets keeps prepared datasets.

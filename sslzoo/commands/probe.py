@@ -33,7 +33,8 @@ class Probe(Judged):
     Args:
         encoder: a name in the zoo, an exported folder, an encoder.keras, a SavedModel with a
             signature `features`, or a backbone, NAME[:imagenet|:FILE]: with the weights that are
-            named, or random ones. Several with commas between them make one table.
+            named, or random ones; alexnet:FOLDER has those of an exported alexnet_cfn. Several with
+            commas between them make one table.
         dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME, photos, or
             scenes; more than one with commas between them, single:FILE,FILE,... the last.
         kind: what is asked. linear: how much of the labels a plane reads off each stage; low_shot:

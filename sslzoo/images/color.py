@@ -68,10 +68,15 @@ def grey_planes(planes):
     return tf.stack([luma] * 3, axis=1)
 
 
-def random_grey(image, probability, seed, grey=grey):
+def random_grey(image, probability, seed):
     """`grey(image)` with the given probability, else the image."""
+    return sometimes(grey, image, probability, seed)
+
+
+def sometimes(change, image, probability, seed):
+    """`change(image)`, of the same shape, with the given probability, else the image."""
     return tf.cond(
-        tf.random.stateless_uniform((), seed) < probability, lambda: grey(image), lambda: image
+        tf.random.stateless_uniform((), seed) < probability, lambda: change(image), lambda: image
     )
 
 
@@ -103,6 +108,16 @@ def drop_colors(image, seed):
 
 
 def without_green_magenta(image):
-    """(H, W, 3) projected along (-1, 2, -1), the axis on which lenses fringe."""
+    """(H, W, 3) projected along (-1, 2, -1), the axis on which lenses fringe; greys stay."""
+    return tf.tensordot(image, _projection(), 1)
+
+
+def planes_without_green_magenta(planes):
+    """`without_green_magenta` of planes (n, 3, H, W)."""
+    return tf.einsum("nchw,cd->ndhw", planes, _projection())
+
+
+def _projection():
+    """(3, 3), symmetric: rows of 5/6, 1/3, -1/6, and of 1/3, 1/3, 1/3."""
     axis = np.array([[-1.0, 2.0, -1.0]], np.float32)
-    return tf.tensordot(image, np.eye(3, dtype=np.float32) - axis.T @ axis / np.sum(axis**2), 1)
+    return np.eye(3, dtype=np.float32) - axis.T @ axis / np.sum(axis**2)

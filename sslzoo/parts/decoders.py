@@ -63,3 +63,27 @@ def discriminator(side, width=64, norm=True):
         1, x.shape[1], kernel_initializer=normal(), dtype="float32", name="d_logit"
     )
     return keras.Model(image, keras.layers.Flatten(dtype="float32")(logit(x)), name="discriminator")
+
+
+def image_half(discriminator):
+    """A discriminator's convolutions as an encoder that shares their weights.
+
+    (B, H, W, 3) in [0, 1] -> (B, h, w, C). What it is shown beside images is left out: what a code
+    adds to the maps, of the code 0.
+
+    Args:
+        discriminator: keras.Model of images in [-1, 1], the layers of whose image half stand in
+            line, with stages, until a `Flatten`.
+    """
+    kinds = (
+        *(keras.layers.Conv2D, keras.layers.BatchNormalization),
+        *(keras.layers.LeakyReLU, keras.layers.Activation),
+    )
+    x = image = keras.Input((None, None, 3), name="images")
+    x = keras.layers.Rescaling(2.0, -1.0, name="normalize")(x)
+    for layer in discriminator.layers:
+        if isinstance(layer, keras.layers.Flatten):
+            break
+        if isinstance(layer, kinds):
+            x = layer(x)
+    return keras.Model(image, x, name="judge")

@@ -25,6 +25,9 @@ class BiGAN(TwoPlayer):
     The defaults are the paper's for 64 pixels, but for its encoder, an AlexNet with batch norm;
     its nets for MNIST are `BiGAN(dense_encoder(28), crop=28, codes=50, network="dense")`.
 
+    What its discriminator knows of images is an encoder too, `judge()` of `"conv"`: it is shown the
+    code 0, the middle of the codes.
+
     Departures from the paper: images have three channels throughout; encoder and discriminator
     see the same size; the noise is drawn with the image, by its seed; batch norm has gain and
     offset in the dense nets too. What becomes the code is batch-normed, without gain and offset:
@@ -143,7 +146,7 @@ def _code(maps, codes, norm):
     return keras.layers.Activation("tanh", dtype="float32", name="code_range")(x)
 
 
-def _finish(x, code, name, activation, norm, dtype=None):
+def _finish(x, code, name, activation, norm, dtype=None, stage=""):
     """Adds a projection of the code to every pixel of x (..., C), then batch norm, activation."""
     width = x.shape[-1]
     project = keras.layers.Dense(
@@ -152,7 +155,7 @@ def _finish(x, code, name, activation, norm, dtype=None):
     shape = (1,) * (len(x.shape) - 2) + (width,)
     x = x + keras.layers.Reshape(shape)(project(code))
     x = decoders.batch_norm(x, name) if norm else x
-    return keras.layers.Activation(activation, dtype=dtype, name=name)(x)
+    return keras.layers.Activation(activation, dtype=dtype, name=stage or name)(x)
 
 
 def _conv_generator(side, codes, width, norm):
@@ -175,7 +178,10 @@ def _up(width, name):
 
 
 def _conv_discriminator(side, codes, width, norm):
-    """[images (B, side, side, 3), codes (B, codes)] -> (B, 1): halved until 4 pixels; 5 x 5."""
+    """[images (B, side, side, 3), codes (B, codes)] -> (B, 1): halved until 4 pixels; 5 x 5.
+
+    `stage1`, `stage2`, ... are its activations.
+    """
     x = image = keras.Input((side, side, 3), name="judged")
     code = keras.Input((codes,), name="judged_code")
     for i in range(int(np.log2(side // 4))):
@@ -187,7 +193,8 @@ def _conv_discriminator(side, codes, width, norm):
             kernel_initializer=decoders.normal(),
             name=f"d{i}_conv",
         )(x)
-        x = _finish(x, code, f"d{i}", "leaky_relu", norm) if i else _leaky(x)
+        stage = f"stage{i + 1}"
+        x = _finish(x, code, f"d{i}", "leaky_relu", norm, stage=stage) if i else _leaky(x, stage)
     x = _logit()(keras.layers.Flatten()(x))
     return keras.Model([image, code], x, name="discriminator")
 
@@ -212,8 +219,8 @@ def _dense_discriminator(side, codes, width, norm):
     return keras.Model([image, code], _logit()(x), name="discriminator")
 
 
-def _leaky(x):
-    return keras.layers.LeakyReLU(0.2)(x)
+def _leaky(x, name=None):
+    return keras.layers.LeakyReLU(0.2, name=name)(x)
 
 
 NETWORKS = {

@@ -52,6 +52,8 @@ class DeepCluster(Pretext):
         UserError: an argument is out of range; the message names the flag.
     """
 
+    sees = "random parts of images in colour"
+
     def __init__(
         self,
         encoder,

@@ -97,6 +97,12 @@ class Inpainting(TwoPlayer):
         self.kind = loss  # `compile` has an attribute `loss` of its own
         self.log_scalars(*MEASURES)
 
+    @property
+    def sees(self):
+        """Images with holes."""
+        hole = "a hole in the middle" if self.mask == "center" else "holes"
+        return f"images in colour with {hole}"
+
     def transform(self, example):
         """One image -> (with a hole (crop, crop, 3) in [0, 1], target, weights).
 
@@ -176,6 +182,21 @@ class Inpainting(TwoPlayer):
         painted = keras.Model(self.inputs, self.outputs[0], name="network")(shown)
         filled = FillHoles(self.crop, name="fill")([pixels, painted])
         return keras.Model(pixels, filled, name="painter")
+
+    def contexts(self):
+        """A model that shares the weights: what is around a hole, and the code of that.
+
+        Images (B, crop, crop, 3) in [0, 1] -> [them with a hole, the same in all; (B, D)]. The code
+        is the bottleneck, or where there is none the encoder's last maps.
+        """
+        image = keras.Input((self.crop, self.crop, 3), name="images")
+        hole, _ = self.hole(tf.constant([0, 0]))
+        shown = keras.ops.where(hole.numpy()[..., None], np.float32(FILL), image)
+        coder = self.encoder
+        if self.bottleneck:
+            coder = keras.Model(self.inputs, self.get_layer("bottleneck").output)
+        codes = keras.layers.Flatten(dtype="float32")(coder(shown))
+        return keras.Model(image, [shown, codes], name="contexts")
 
     def shown(self, x, y, y_pred):
         """The discriminator sees what is predicted, without its surroundings: no seam tells."""

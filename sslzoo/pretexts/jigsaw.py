@@ -16,7 +16,7 @@ from sslzoo import images, pictures
 from sslzoo.errors import UserError
 from sslzoo.images import color, geometry, permutations
 from sslzoo.parts.layers import FoldedTimeDistributed, ReplicaDropout
-from sslzoo.pretext import Pretext
+from sslzoo.pretext import Pretext, unfold
 from sslzoo.ranges import Count, Fraction, Pad, Pixels, Seed, Share, Width
 
 PAPER_FIGURE_3 = {"crop": 225, "tile": 64}  # 75 px cells; the class defaults are the 85 px cells
@@ -32,7 +32,7 @@ class Jigsaw(Pretext):
     Departures from the paper: no fc6 bias of 1 or Gaussian initialisation, and luma instead of the
     channel mean for grey puzzles, whose channels are shifted before, as in the author's code.
     Unlike there a tile never leaves its cell: the base offset keeps `channel_jitter` pixels on each
-    side.
+    side. That code has `grey=0.5, project=0.5`, so a quarter of the puzzles keep their colours.
 
     Args:
         encoder: (B, tile, tile, 3) in [0, 1] -> (B, h, w, C).
@@ -42,8 +42,14 @@ class Jigsaw(Pretext):
         channel_jitter: each colour channel of a tile is shifted by up to this many pixels in x
             and y, against the chromatic aberration shortcut.
         grey: probability that a puzzle is grey (the paper: 0.3; VISSL and others: 0.66).
+        project: probability that a puzzle that is not grey loses the green-magenta axis, the one of
+            colour fringes (the author's code: 0.5; the paper does not have it).
         normalize: standardise each channel of each tile, against the shortcut of comparing the
             means and deviations of neighbours.
+        puzzles_per_image: in the same batch, each with windows, colours and an order of its own, so
+            that what a tile shows says nothing of where it is shown. A batch has that many times
+            `batch_size`. The authors' 69 an image come in as many epochs; the code of
+            arXiv:1901.09005 has eight in a step, which share their tiles.
         num_permutations: size of the permutation set, N.
         permutation_rule: `"max_min"` or the paper's `"max_mean"`; see `permutations`.
         permutation_seed: seed of the permutation set.
@@ -64,7 +70,9 @@ class Jigsaw(Pretext):
         tile: Pixels = 64,
         channel_jitter: Pad = 2,
         grey: Share = 0.3,
+        project: Share = 0.0,
         normalize=True,
+        puzzles_per_image: Count = 1,
         num_permutations: Count = 1000,
         permutation_rule: Literal["max_min", "max_mean"] = "max_min",
         permutation_seed: Seed = 0,
@@ -89,16 +97,44 @@ class Jigsaw(Pretext):
         self.permutations = table  # (N, grid * grid); row k: the tile shown at each place
         self.chance_loss = float(np.log(num_permutations))
 
+    @property
+    def sees(self):
+        """Tiles, prepared as the options say."""
+        normal = ", normalised" if self.normalize else ""
+        grey = f"{self.grey:.0%} of the puzzles grey" if self.grey else "in colour"
+        rest = f", {self.project:.0%} of the rest without green and magenta" if self.project else ""
+        return f"tiles of {self.tile} of {self.crop} pixels{normal}, {grey}{rest}"
+
     def transform(self, example):
-        """One image -> (tiles (grid * grid, tile, tile, 3) in the order of permutation k, k)."""
-        seeds = images.split_seed(example["seed"], 3)
+        """One image -> (tiles (grid * grid, tile, tile, 3) in the order of permutation k, k).
+
+        With more than one of the `puzzles_per_image`, R: -> (R, grid * grid, ...) and (R,).
+        """
+        if self.puzzles_per_image == 1:
+            return self.puzzle(example["image"], example["seed"])
+        seeds = images.split_seed(example["seed"], self.puzzles_per_image)
+        made = [self.puzzle(example["image"], seed) for seed in seeds]
+        return tuple(tf.stack(part) for part in zip(*made, strict=True))
+
+    def puzzle(self, image, seed):
+        """One puzzle of (crop, crop, 3): (tiles (grid * grid, tile, tile, 3), k)."""
+        seeds = images.split_seed(seed, 4)
         k = tf.random.stateless_uniform((), seeds[2], 0, self.num_permutations, tf.int32)
         windows = tf.gather(self.windows(seeds[1]), tf.constant(self.permutations)[k])
-        tiles = geometry.cut_planes(example["image"], self.tile, windows)
-        # Grey only now: channels shifted against each other would bring colour back.
-        tiles = color.random_grey(tiles, self.grey, seeds[0], color.grey_planes)
+        tiles = geometry.cut_planes(image, self.tile, windows)
+        # Colours go only now: channels shifted against each other would bring them back. A grey
+        # puzzle is projected onto itself.
+        tiles = color.sometimes(color.grey_planes, tiles, self.grey, seeds[0])
+        if self.project:
+            projected = color.planes_without_green_magenta
+            tiles = color.sometimes(projected, tiles, self.project, seeds[3])
         tiles = color.standardize(tiles, axes=(2, 3)) if self.normalize else tiles
         return geometry.from_planes(tiles), k
+
+    def puzzles(self, examples, batch_size):
+        """Batches of the puzzles of `batch_size` images, an image's in a row."""
+        batches = super().puzzles(examples, batch_size)
+        return batches.map(unfold) if self.puzzles_per_image > 1 else batches
 
     def windows(self, seed):
         """Top left corners in the crop, by tile and channel: (grid * grid, 3, 2) int32."""

@@ -49,6 +49,8 @@ class Npid(memory.MemoryPretext):
         UserError: an argument is out of range; the message names the flag.
     """
 
+    sees = "random parts of images, their colours changed"
+
     def __init__(
         self,
         encoder,

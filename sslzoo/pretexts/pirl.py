@@ -109,6 +109,14 @@ class Pirl(memory.MemoryPretext):
         if num_permutations:
             self.orders = permutations.permutation_set(num_permutations, grid * grid)
 
+    @property
+    def sees(self):
+        """Views, and what the task makes of images."""
+        patches = f" and patches of {self.tile} of {self.puzzle} pixels"
+        patches = patches if "jigsaw" in self.task else ""
+        turned = ", turned too" if "rotation" in self.task else ""
+        return f"random parts of images{patches}{turned}, their colours changed"
+
     # === The puzzle ===
 
     def transform(self, example):

@@ -73,6 +73,11 @@ class Reconstruction(TwoPlayer):
         self.inner = round(crop * center)  # pixels
         self.margin = (crop - self.inner) // 2
 
+    @property
+    def sees(self):
+        """The middle."""
+        return f"the middle {self.inner} of {self.crop} pixels of images in colour, enlarged"
+
     def transform(self, example):
         """One image -> (its middle, enlarged (crop, crop, 3) in [0, 1]; itself in [-1, 1])."""
         image = tf.image.stateless_random_flip_left_right(example["image"], example["seed"])

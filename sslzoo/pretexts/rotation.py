@@ -12,7 +12,7 @@ import tensorflow as tf
 from sslzoo import images, pictures
 from sslzoo.errors import UserError
 from sslzoo.images import geometry
-from sslzoo.pretext import Pretext
+from sslzoo.pretext import Pretext, unfold
 from sslzoo.ranges import Count, OptionalWidth, Pad, Pixels
 
 
@@ -112,10 +112,7 @@ class Rotation(Pretext):
     def puzzles(self, examples, batch_size):
         """Batches of `batch_size` images: R * `batch_size` rotated ones, an image's R in a row."""
         batches = super().puzzles(examples, batch_size)
-        return batches.map(self._unfold) if self.all_at_once else batches
-
-    def _unfold(self, x, y):
-        return tf.reshape(x, (-1, self.side, self.side, 3)), tf.reshape(y, (-1,))
+        return batches.map(unfold) if self.all_at_once else batches
 
     def picture(self, x, y, y_pred=None):
         """The image as shown, turned back by the truth, and turned back by the network."""

@@ -34,8 +34,8 @@ class Superres(TwoPlayer):
     VGG learned them from ImageNet's labels, so that is no longer self-supervised, and off by
     default.
 
-    The players move in turn, as the paper's. What its discriminator knows is an encoder too, see
-    `judge`.
+    The players move in turn, as the paper's. What its discriminator knows is an encoder too,
+    `judge()`: (B, H, W, 3) in [0, 1] -> (B, H / 16, W / 16, 8 * discriminator_width).
 
     Departures from the paper: pixel shuffles start without checkerboard (arXiv:1707.02937), all
     residual branches of `srresnet` from nothing; VGG's distance is a mean over the channels too;
@@ -86,6 +86,11 @@ class Superres(TwoPlayer):
         # Hidden in a function, because VGG is neither trained nor saved with the model.
         self.features = None if content == "mse" else vgg_features(content, vgg_weights)
 
+    @property
+    def sees(self):
+        """Small images."""
+        return f"images in colour, shrunk from {self.crop} to {self.crop // self.scale} pixels"
+
     def transform(self, example):
         """One image -> (small (crop / scale, ...) in [0, 1], large (crop, crop, 3) in [-1, 1])."""
         image = tf.image.stateless_random_flip_left_right(example["image"], example["seed"])
@@ -119,19 +124,6 @@ class Superres(TwoPlayer):
         text = "{} held-back images: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}; "
         text += "bicubic {bicubic_psnr:.2f} dB, {bicubic_ssim:.4f}"
         return text.format(count, **score(self.upscaler(), photos, self.scale))
-
-    def judge(self):
-        """The discriminator's convolutions as an encoder that shares the weights.
-
-        (B, H, W, 3) in [0, 1] -> (B, H / 16, W / 16, 8 * discriminator_width).
-        """
-        x = image = keras.Input((None, None, 3), name="images")
-        x = keras.layers.Rescaling(2.0, -1.0, name="normalize")(x)
-        for layer in self.discriminator.layers[1:]:
-            if isinstance(layer, keras.layers.Flatten):
-                break
-            x = layer(x)
-        return keras.Model(image, x, name="judge")
 
     def upscaler(self):
         """A model that shares the weights: (B, H, W, 3) -> (B, scale H, scale W, 3), in [0, 1].

@@ -107,6 +107,13 @@ class Synthetic(TwoPlayer):
                 self, f"{name}_history", History(pool, features.shape[1:], name=f"{name}_history")
             )
 
+    @property
+    def sees(self):
+        """Rendered images, and with a discriminator real ones."""
+        kinds = "rendered and real" if self.adversarial else "rendered"
+        colours = ", one channel three times" if self.grey else " in colour"
+        return f"whole {kinds} images{colours}"
+
     def transform(self, example):
         """An image with its maps, and a real image, `real`, if there is a discriminator.
 

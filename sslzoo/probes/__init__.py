@@ -7,13 +7,14 @@ from sslzoo.probes.linear_probe import Scores, beside, linear, random_twin, seed
 from sslzoo.probes.low_shot import by_shots, drawn, low_shot
 from sslzoo.probes.nearest import Monitor, knn
 from sslzoo.probes.nonlinear import nonlinear
-from sslzoo.probes.retrieval import neighbours, retrieval
+from sslzoo.probes.retrieval import by_context, neighbours, retrieval
 
 __all__ = [
     "Head",
     "Monitor",
     "Scores",
     "beside",
+    "by_context",
     "by_shots",
     "drawn",
     "finetune",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from sslzoo.probes.features import averaged
-from sslzoo.probes.nearest import nearest
+from sslzoo.probes.nearest import BATCH, nearest
 
 
 def neighbours(features: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
@@ -44,3 +44,48 @@ def retrieval(
             if not i:
                 answers[stage] = found
     return rows, answers
+
+
+def by_context(
+    pretext: Any,
+    train: Any,
+    test: Any,
+    seed: int = 0,
+    images: int = 1000,
+    queries: int = 8,
+    k: int = 8,
+) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+    """Asks for training images by what is around a hole alone, which is in them too.
+
+    The context encoder's retrieval (arXiv:1604.07379). The paper does not say how codes are
+    compared; here it is by their cosine.
+
+    Args:
+        pretext: has `crop` and `contexts`, as `Inpainting`.
+        train, test: sources.
+        seed: chooses queries and training images.
+        images: training images that are looked at, at most.
+        queries: test images, at most.
+        k: answers to each.
+
+    Returns:
+        The queries, with their holes, and of each the k nearest training images, nearest first and
+        whole: (crop, crop, 3) in [0, 1].
+    """
+    rng = np.random.default_rng(seed)
+    look = pretext.contexts()
+
+    def read(source: Any, table: np.ndarray) -> Any:
+        return source.examples(table=table, crop=pretext.crop, shuffle=False)
+
+    def coded(source: Any, count: int) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+        table = np.sort(rng.permutation(source.size)[:count])
+        batches = [look(b["image"], training=False) for b in read(source, table).batch(BATCH)]
+        return table, [shown for shown, _ in batches], np.concatenate([c for _, c in batches])
+
+    _, shown, asked = coded(test, queries)
+    table, _, codes = coded(train, images)
+    found = table[neighbours(codes, asked, k)]  # (queries, k)
+    answers = [e["image"].numpy() for e in read(train, found.ravel())]
+    rows = [answers[i : i + found.shape[1]] for i in range(0, len(answers), found.shape[1])]
+    return [*np.concatenate(shown)], rows

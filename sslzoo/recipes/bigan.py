@@ -5,10 +5,12 @@ python -m sslzoo.recipes.bigan --flagfile=recipes/bigan_cifar10.flags   # CIFAR-
 """
 
 from functools import partial
+from typing import Literal
 
 from absl import logging
 
 from sslzoo import cli, training
+from sslzoo.errors import UserError
 from sslzoo.pretexts.bigan import BiGAN, dense_encoder
 from sslzoo.ranges import Fraction
 from sslzoo.training import Run
@@ -25,6 +27,7 @@ def main(
     ),
     puzzle=partial(BiGAN, crop=32, codes=64, width=32),
     beta_1: Fraction = 0.5,
+    features: Literal["encoder", "discriminator"] = "encoder",
 ):
     """Trains encoder, generator and discriminator, probes the encoder and exports it.
 
@@ -32,7 +35,14 @@ def main(
 
     Args:
         beta_1: of both Adams; the paper's 0.5.
+        features: whose are probed and exported: the encoder's, or those of the discriminator's
+            convolutions, without a code.
     """
+    if features == "discriminator" and puzzle.keywords.get("network") == "dense":
+        raise UserError(
+            "--features: expected encoder with --network=dense, whose discriminator knows no "
+            "feature maps. Received: discriminator"
+        )
     sizes = puzzle.keywords["crop"], puzzle.keywords["width"]
     with run.scope():
         pretext = puzzle(run.new_encoder(dense=lambda: dense_encoder(*sizes)))
@@ -41,7 +51,7 @@ def main(
     examples = run.train_source.examples(seed=run.seed + 1, crop=pretext.crop, stop=500)
     distances = pretext.reconstruction(pretext.puzzles(examples, min(run.batch_size, 50)))
     logging.info("G(E(x)) lies %.2f from x, and %.2f from other images", *distances)
-    return run.finish(pretext)
+    return run.finish(pretext, judge=pretext.judge() if features == "discriminator" else None)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from functools import partial
 
 from absl import logging
 
-from sslzoo import cli, training
+from sslzoo import cli, probes, training
+from sslzoo.pictures import retrieved, save_png
 from sslzoo.pretexts.inpainting import Inpainting, context_encoder
 from sslzoo.ranges import Count, Fraction, Positive
 from sslzoo.training import Run
@@ -30,6 +31,9 @@ def main(
 ):
     """Trains a network to fill holes, probes its encoder, exports both, reports L1, L2 and PSNR.
 
+    Leaves contexts.png too: held-back images with a hole, and training images whose surroundings of
+    the same hole are alike.
+
     Args:
         discriminator_learning_rate: the highest; a tenth of the generator's in the authors' code.
         beta_1: of both Adams; the authors' 0.5.
@@ -42,6 +46,8 @@ def main(
     held_back.examples(crop=pretext.crop, stop=1)
     training.pretrain(pretext, run)
     logging.info(pretext.scored(held_back, scored_images))
+    found = probes.by_context(pretext, run.train_source, held_back, run.seed)
+    save_png(f"{run.workdir}/contexts.png", retrieved.picture(*found))
     return run.finish(pretext, image_model=pretext.painter())
 
 

@@ -73,8 +73,8 @@ def main(
         training.pretrain(srgan, second)
         logging.info(srgan.scored(held_back, scored_images))
         pretext = srgan
-    encoder = pretext.judge() if features == "discriminator" else None
-    return run.finish(pretext, encoder, image_model=pretext.upscaler())
+    judge = pretext.judge() if features == "discriminator" else None
+    return run.finish(pretext, image_model=pretext.upscaler(), judge=judge)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from sslzoo.training.optimizers import Optimizers
 from sslzoo.training.probing import Probing
 
 STEPS = 10**9 - 1  # of a run: checkpoints are sorted by names of nine digits
+JUDGED = "images in colour, real ones and a generator's"  # what a discriminator sees
 # Flags that a resumed run may change.
 MAY_DIFFER = (
     *("backup_minutes", "formats", "monitor_images"),
@@ -43,7 +44,8 @@ class Run(Optimizers, Probing):
         resize: shorter side of the images after resizing, in pixels; 0 leaves them as they are.
         encoder: a new one by its name, small, mini, alexnet, nin, resnet18, ..., or any of
             keras.applications (NAME:imagenet or NAME:FILE with those weights); or a trained one to
-            go on from: a name in the zoo, an exported folder, or an encoder.keras.
+            go on from: a name in the zoo, an exported folder, or an encoder.keras; or such a one's
+            weights in another network: alexnet:FOLDER, of an exported alexnet_cfn.
         epochs: passes over the images.
         batch_size: images per step, over all devices.
         learning_rate: the highest learning rate.
@@ -225,6 +227,7 @@ class Run(Optimizers, Probing):
         pretext: Pretext,
         encoder: keras.Model | None = None,
         image_model: keras.Model | None = None,
+        judge: keras.Model | None = None,
     ) -> probes.Scores | None:
         """Probes the encoder beside a random one and exports it; returns the scores or None.
 
@@ -234,8 +237,10 @@ class Run(Optimizers, Probing):
             pretext: the trained pretext.
             encoder: which to probe and export; default: the pretext's.
             image_model: a model of images to images, exported beside it under its own name.
+            judge: the pretext's discriminator as an encoder, to probe and export in its place. It
+                did not start from `--encoder`, nor was it shown what that one is shown.
         """
-        encoder = encoder or pretext.encoder
+        encoder = judge or encoder or pretext.encoder
         drawn = filters.draw(encoder, probes.random_twin(encoder, self.seed))
         if drawn is not None:
             path = f"{self.workdir}/filters.png"
@@ -244,9 +249,11 @@ class Run(Optimizers, Probing):
         scores = self.probe(encoder, pretext.crop)
         path = f"{self.workdir}/exported/{self.recipe}"
         size = pretext.crop or self.resize or 96
-        card = self.card(scores)
-        seen = f"; trained on {pretext.sees}" if pretext.sees else ""
-        card["input"] = f"RGB in [0, 1], any size{seen}"
+        sees, card = pretext.sees, self.card(scores)
+        if judge:
+            card.pop("started_from", None)
+            sees = JUDGED
+        card["input"] = f"RGB in [0, 1], any size; trained on {sees}"
         made = export.save(encoder, path, card=card, image_size=size, formats=self.formats)
         logging.info("exported to %s", made)
         if image_model is not None:
