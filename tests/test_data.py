@@ -322,7 +322,7 @@ def test_fused_decode_is_decode_then_resize_then_crop(tmp_path, shape, crop):
 # === Cameras held on their side ===
 
 
-def turned(path, tag, endian, **options):
+def turned(path, orientation, endian, **options):
     """The file that a camera makes of a picture: its pixels turned, and a tag that says how."""
     upright = Image.fromarray(picture(40, 56))
     back = [
