@@ -21,7 +21,7 @@ from typing import Any
 from absl import flags as absl_flags
 from absl import logging
 
-from sslzoo import idle, names_only, signature
+from sslzoo import idle, names_only, quick_import, signature
 from sslzoo.errors import STOPPING, UserError, stop
 
 NOTHING_TO_SAY = 3  # an exit code
@@ -61,6 +61,7 @@ def run(main: Callable[..., Any], argv: list[str] | None = None) -> typing.NoRet
 
     The code is 0; 2 for bad input; 128 + its number for a signal, 130 for Ctrl-C.
     """
+    quick_import.end()
     sys.exit(_guarded(functools.partial(call, main), argv or sys.argv))
 
 
@@ -72,7 +73,12 @@ def console() -> typing.NoReturn:
 def start(module: str, argv: list[str]) -> None:
     """Imports a recipe or command and calls its `main`, if the command line is right."""
     _look(module, argv)
-    call(importlib.import_module(module).main, argv)
+    quick_import.begin()
+    try:
+        main = importlib.import_module(module).main
+    finally:
+        quick_import.end()
+    call(main, argv)
 
 
 def call(main: Callable[..., Any], argv: list[str]) -> None:
@@ -210,3 +216,4 @@ if _program():  # it imports TensorFlow before it can call `run`
     if code := _guarded(functools.partial(_look, _program()), sys.argv):
         sys.exit(code)
     _listen(_quit)
+    quick_import.begin()

@@ -1,6 +1,7 @@
 """Two logical CPU devices for replica tests, tiny encoders, and the `--pretext` option."""
 
 import functools
+import gc
 import importlib.util
 import os
 
@@ -30,6 +31,13 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def pytest_collection_finish(session):
+    """What is there now stays: without it the garbage collector has less to look through."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @functools.cache  # two strategies over the same devices would mix up their collectives

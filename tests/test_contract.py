@@ -177,7 +177,8 @@ def pytest_generate_tests(metafunc):
         spec.loader.exec_module(module)
         makers = {own: getattr(module, function)}
     if "make" in metafunc.fixturenames:
-        metafunc.parametrize("make", makers.values(), ids=makers.keys())
+        # Of a module's scope, so that the tests of one maker stand together and share `learned`.
+        metafunc.parametrize("make", makers.values(), ids=makers.keys(), scope="module")
 
 
 def batches(make, pretext, n=8, batch_size=8, seed=0):
@@ -193,8 +194,18 @@ def weights(model):
     return [v.numpy() for v in model.trainable_variables]
 
 
-def test_transform_is_pure_eagerly_and_in_tf_data(make):
+@pytest.fixture(scope="module")
+def learned(make):
+    """The pretext after two epochs, and its encoder's weights before. Tests leave both alone."""
+    keras.utils.set_random_seed(0)
     pretext = make(encoder())
+    before = pretext.encoder.get_weights()
+    pretext.fit(batches(make, pretext)[1], epochs=2, verbose=0)
+    return pretext, before
+
+
+def test_transform_is_pure_eagerly_and_in_tf_data(make, learned):
+    pretext, _ = learned
     data, _ = batches(make, pretext)
     keras.utils.set_random_seed(1)
     eager = [pretext.transform(example) for example in data]
@@ -205,10 +216,10 @@ def test_transform_is_pure_eagerly_and_in_tf_data(make):
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), eager, inside)
 
 
-def test_the_seed_chooses_the_puzzle(make):
+def test_the_seed_chooses_the_puzzle(make, learned):
     if getattr(make, "deterministic", False):
         pytest.skip("its maker says that it knows no chance")
-    pretext = make(encoder())
+    pretext, _ = learned
     example = next(iter(batches(make, pretext)[0]))
     puzzles = [
         tf.nest.flatten(pretext.transform({**example, "seed": tf.constant([7, i], tf.int32)}))
@@ -218,22 +229,22 @@ def test_the_seed_chooses_the_puzzle(make):
     assert any(not np.array_equal(a, b) for p in puzzles for a, b in zip(p, first, strict=True))
 
 
-def test_no_two_choices_share_their_seed(make, drawn):
+def test_no_two_choices_share_their_seed(make, learned, drawn):
     """Else the one would tell the other: where it was cut, the label."""
-    pretext = make(tiny_encoder())
+    pretext, _ = learned
     for example in batches(make, pretext, n=2)[0]:
         drawn.clear()
         pretext.transform(example)
         assert len({*drawn}) == len(drawn)
 
 
-def test_labels_are_never_read(make):
+def test_labels_are_never_read(make, learned):
     class Unlabelled(dict):
         def __getitem__(self, key):
             assert key != "label", "transform read the label"
             return super().__getitem__(key)
 
-    pretext = make(encoder())
+    pretext, _ = learned
     pretext.transform(Unlabelled(next(iter(batches(make, pretext)[0])), label=tf.constant(1)))
 
 
@@ -246,17 +257,14 @@ def test_loss_at_initialisation_is_chance(make):
     assert loss == pytest.approx(pretext.chance_loss, rel=CHANCE_TOLERANCE)
 
 
-def test_every_encoder_weight_learns_and_moving_averages_follow(make):
-    pretext = make(encoder())
-    before = pretext.encoder.get_weights()
-    pretext.fit(batches(make, pretext)[1], epochs=2, verbose=0)
+def test_every_encoder_weight_learns_and_moving_averages_follow(learned):
+    pretext, before = learned
     for variable, old in zip(pretext.encoder.weights, before, strict=True):
         assert np.abs(variable.numpy() - old).max() > 0, f"{variable.path} did not move"
 
 
-def test_an_image_is_embedded_alone_and_changes_nothing(make):
-    pretext = make(encoder())
-    pretext.fit(batches(make, pretext)[1], verbose=0)
+def test_an_image_is_embedded_alone_and_changes_nothing(make, learned):
+    pretext, _ = learned
     images = np.stack([e["image"] for e in batches(make, pretext, n=4)[0]])
     before = pretext.get_weights()
     together = pretext.embed(images)
@@ -291,8 +299,8 @@ def test_two_replicas_equal_one(make):
     assert loss_one["loss"] == pytest.approx(loss_two["loss"], rel=1e-3)
 
 
-def test_keras_file_round_trip(make, tmp_path):
-    pretext = make(encoder())
+def test_keras_file_round_trip(make, learned, tmp_path):
+    pretext, _ = learned
     data, puzzles = batches(make, pretext)
     pretext.save(tmp_path / "pretext.keras")
     loaded = keras.saving.load_model(tmp_path / "pretext.keras")
@@ -317,9 +325,8 @@ def test_resume_restores_every_optimizer_and_state(make, tmp_path):
     equal([v.numpy() for v in ours], [v.numpy() for v in theirs])
 
 
-def test_exported_encoder_answers_as_the_keras_one(make, tmp_path):
-    pretext = make(encoder())
-    pretext.fit(batches(make, pretext)[1], verbose=0)
+def test_exported_encoder_answers_as_the_keras_one(learned, tmp_path):
+    pretext, _ = learned
     version = export.save(pretext.encoder, tmp_path / "zoo")
     images = np.random.default_rng(0).random((3, 40, 32, 3), np.float32)
     served = tf.saved_model.load(version)
@@ -327,9 +334,9 @@ def test_exported_encoder_answers_as_the_keras_one(make, tmp_path):
     np.testing.assert_allclose(served.embed(images)["embedding"], maps.mean((1, 2)), atol=1e-5)
 
 
-def test_the_card_says_what_the_encoder_was_trained_on(make):
+def test_the_card_says_what_the_encoder_was_trained_on(make, learned):
     """Whole images are of the size that puzzles start from."""
-    pretext = make(tiny_encoder())
+    pretext, _ = learned
     assert " " in pretext.sees, "words"
     assert not pretext.sees.endswith("."), "they go into a sentence"
     example = next(iter(batches(make, pretext, n=1)[0]))
@@ -338,8 +345,8 @@ def test_the_card_says_what_the_encoder_was_trained_on(make):
         assert tuple(example["image"].shape[:2]) in sizes
 
 
-def test_picture_is_uint8_rgb(make):
-    pretext = make(encoder())
+def test_picture_is_uint8_rgb(make, learned):
+    pretext, _ = learned
     x, y = next(iter(batches(make, pretext)[1]))[:2]
     answers = pretext.predict_on_batch(x)
     first = [tf.nest.map_structure(lambda a: np.asarray(a)[0], part) for part in (x, y, answers)]

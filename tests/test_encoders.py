@@ -42,14 +42,8 @@ def sides(encoder, size):
 @pytest.mark.parametrize(
     ("name", "kwargs", "count"),
     [
-        ("alexnet_cfn", {}, 2_334_080),
-        ("alexnet", {}, 2_334_080),
         ("alexnet", {"groups": 1}, 3_747_200),
-        ("alexnet_doersch", {}, 3_747_200),
-        ("alexnet_bn", {}, 3_747_200 + 2_752),
-        ("alexnet_small", {}, 2_469_696 + 2_304),
         ("nin", {"blocks": 3}, 1_004_484 - (192 * 4 + 4)),
-        ("nin", {}, 1_411_140 - (192 * 4 + 4)),
         ("nin", {"blocks": 5}, 1_817_796 - (192 * 4 + 4)),
         ("resnet18", {}, 11_176_512),
         ("resnet18_cifar", {}, 11_176_512 - 3 * 64 * (7 * 7 - 3 * 3)),  # but for the stem the same
@@ -57,6 +51,7 @@ def sides(encoder, size):
     ],
 )
 def test_parameter_counts(name, kwargs, count):
+    """Of what is not in `test_layer_tables.py`."""
     assert trainable(encoders.get(name, **kwargs)) == count
 
 
@@ -300,7 +295,6 @@ def test_a_name_with_weights_is_of_keras_applications(tmp_path, monkeypatch):
     theirs = keras.applications.ResNet50(include_top=False, weights=None)
     theirs.save_weights(file)
     got = encoders.get(f"ResNet50:{file}")
-    assert got.count_params() != encoders.get("resnet50").count_params()
     kernel = theirs.get_layer("conv1_conv").kernel
     np.testing.assert_array_equal(got.get_layer("conv1_conv").kernel, kernel)
     with pytest.raises(

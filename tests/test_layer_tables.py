@@ -251,7 +251,7 @@ PATCHES = """
 """
 
 
-@pytest.mark.parametrize(("n", "count"), [(64, 42_709_440), (1000, 46_544_232)])
+@pytest.mark.parametrize(("n", "count"), [(64, 42_709_440), (100, 42_856_932), (1000, 46_544_232)])
 def test_the_head_of_the_context_free_network(n, count):
     pretext = Jigsaw(encoders.get("alexnet_cfn"), num_permutations=n)
     assert rows(pretext) == table(CFN.format(n))
@@ -322,6 +322,7 @@ def test_the_context_encoder_paints():
     assert generator_weights(pretext) == 71_130_531
     assert starts(pretext) == {DCGAN}
     check(pretext.discriminator, DCGAN_JUDGE.format(32, 16, 8, 4), 64, 2_766_529, [DCGAN])
+    assert encoders.stages(pretext.encoder) == [f"stage{i}" for i in range(1, 6)]
 
 
 def test_reconstruction_from_the_middle():
@@ -330,6 +331,8 @@ def test_reconstruction_from_the_middle():
     assert generator_weights(pretext) == 9_454_979
     assert starts(pretext) == {DCGAN}
     check(pretext.discriminator, DCGAN_JUDGE.format(40, 20, 10, 5), 80, 2_771_137, [DCGAN])
+    stages = [pretext.encoder.get_layer(x) for x in encoders.stages(pretext.encoder)]
+    assert [stage.output.shape[-1] for stage in stages] == [64, 128, 256, 512]
 
 
 def test_srgan():
@@ -340,6 +343,7 @@ def test_srgan():
     assert pretext.compute_output_shape((1, 24, 24, 3)) == (1, 96, 96, 3)
     assert generator_weights(pretext) == 1_548_547
     check(pretext.discriminator, SRGAN_JUDGE, 96, 23_563_649, [XAVIER])
+    assert pretext.in_turn
 
 
 def test_bigan():

@@ -21,7 +21,7 @@ ORDER = [
         "parts",
     ),
     *("encoders", "pretexts", "probes", "export", "zoo", "training", "report", "signature"),
-    *("idle", "names_only", "cli", "recipes", "commands", "__main__"),
+    *("idle", "names_only", "quick_import", "cli", "recipes", "commands", "__main__"),
 ]
 NEVER = {  # package -> what it may not import though it comes earlier
     "parts": {"data"},
@@ -33,9 +33,10 @@ NEVER = {  # package -> what it may not import though it comes earlier
     "report": {"training", "pretext", "pretexts", "parts"},
     "signature": {*ORDER} - {"errors", "ranges"},
     "names_only": {*ORDER},
+    "quick_import": {*ORDER},
     "idle": {*ORDER},
-    "cli": {*ORDER}
-    - {"errors", "names_only", "signature", "idle"},  # it finds recipes and commands by name
+    # It finds recipes and commands by name.
+    "cli": {*ORDER} - {"errors", "names_only", "quick_import", "signature", "idle"},
     "commands": {"recipes", "pretexts"},
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 from conftest import examples, photo, tiny_encoder
 
-from sslzoo import encoders
 from sslzoo.errors import UserError
 from sslzoo.images import color, geometry
 from sslzoo.pretexts.relative_patch import MODERN, OFFSETS, SMALL_IMAGES, RelativePatch
@@ -244,11 +243,6 @@ def test_swapped_patches_swap_their_codes():
     codes = tower(pairs[:, [0, 0]]).numpy()
     np.testing.assert_allclose(codes[:, 0], codes[:, 1], atol=1e-6)
     assert np.abs(pretext(pairs) - pretext(pairs[:, ::-1])).max() > 1e-3
-
-
-def test_parameter_count_of_the_paper():
-    pretext = RelativePatch(encoders.get("alexnet_doersch"))
-    assert sum(int(np.prod(v.shape)) for v in pretext.trainable_variables) == 63_561_096
 
 
 # === Errors and pictures ===

@@ -23,10 +23,6 @@ def small(encoder=None, **settings):
     return Superres(encoder or srresnet(4, 4), **settings)
 
 
-def count(variables):
-    return sum(int(np.prod(v.shape)) for v in variables)
-
-
 # === 1. Shapes ===
 
 
@@ -73,14 +69,6 @@ def test_stages_of_srresnet():
 
 
 # === 2. Networks ===
-
-
-def test_parameter_counts_of_the_paper():
-    pretext = Superres(srresnet(), adversarial=0.001)
-    assert count(pretext.ungrouped_variables) == 1_548_547
-    assert count(pretext.parameter_groups["discriminator"]) == 23_563_649
-    assert pretext.in_turn
-    assert pretext(np.zeros((1, 24, 24, 3))).shape == (1, 96, 96, 3)
 
 
 def test_the_discriminator_is_an_encoder_that_is_exported(tmp_path):

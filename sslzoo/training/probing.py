@@ -61,7 +61,7 @@ class Probing:
         if not (self.probe_images and self.labelled):
             return
         try:
-            examples = self._probe_examples(self.labelled, crop)
+            examples = self._probe_examples(self.labelled, crop, draws=1)
             for split, some in (("train", examples["train"][0]), ("test", examples["test"])):
                 features.dataset(some, split)
         except UserError as error:
@@ -74,14 +74,17 @@ class Probing:
         draws = self.probe_draws if self.probe_images < train.size else 1
         return probes.seeds_of_draws(self.seed, draws)
 
-    def _probe_examples(self: Any, sources: dict[str, data.Source], crop: int) -> dict[str, Any]:
+    def _probe_examples(
+        self: Any, sources: dict[str, data.Source], crop: int, draws: int | None = None
+    ) -> dict[str, Any]:
         """{"train", "test"}: a list of datasets in random order, as folders list class by class;
-        and one dataset.
+        and one dataset. At most that many `draws`: each is traced.
         """
         train, test = sources["train"], sources["test"]
         few = min(self.probe_images, train.size)
+        seeds = self._draws(train)[:draws]
         return {
-            "train": [train.examples(seed=s, crop=crop, stop=few) for s in self._draws(train)],
+            "train": [train.examples(seed=s, crop=crop, stop=few) for s in seeds],
             "test": test.examples(crop=crop, shuffle=False),
         }
 
