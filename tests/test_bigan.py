@@ -65,10 +65,12 @@ def test_who_learns_from_which_loss():
     for name, variables in parts.items():
         gradients = tape.gradient(loss, variables)
         assert all(np.abs(g).max() > 0 for g in gradients), name
-    own = {id(v) for v in pretext.parameter_groups["discriminator"]}
-    others = {id(v) for v in pretext.ungrouped_variables}
-    assert own.isdisjoint(others)
-    assert others >= {id(v) for variables in parts.values() for v in variables}
+    groups = {name: {id(v) for v in found} for name, found in pretext.parameter_groups.items()}
+    assert groups["discriminator"] == {id(v) for v in pretext.discriminator.trainable_variables}
+    assert groups["encoder"] > {id(v) for v in parts["encoder"]}, "with the layers of the code"
+    assert {id(v) for v in pretext.ungrouped_variables} == {id(v) for v in parts["generator"]}
+    every = [*groups["discriminator"], *groups["encoder"], *map(id, parts["generator"])]
+    assert sorted(every) == sorted(map(id, pretext.trainable_variables))
 
 
 # === 3. The swap ===

@@ -77,6 +77,15 @@ class BiGAN(TwoPlayer):
         )
         self.generator = generator
 
+    @property
+    def parameter_groups(self):
+        """The encoder, with the layers that make its code, has an optimizer of its own too."""
+        others = {
+            id(v) for player in (self.generator, self.discriminator) for v in player.variables
+        }
+        ours = [v for v in self.trainable_variables if id(v) not in others]
+        return {**super().parameter_groups, "encoder": ours}
+
     def transform(self, example):
         """One image -> ({images (crop, crop, 3) in [0, 1], noise (codes,)}, images in [-1, 1])."""
         flip_seed, noise_seed = images.split_seed(example["seed"], 2)

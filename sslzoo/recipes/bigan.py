@@ -12,7 +12,7 @@ from absl import logging
 from sslzoo import cli, training
 from sslzoo.errors import UserError
 from sslzoo.pretexts.bigan import BiGAN, dense_encoder
-from sslzoo.ranges import Fraction
+from sslzoo.ranges import Fraction, Positive
 from sslzoo.training import Run
 
 
@@ -26,6 +26,7 @@ def main(
         weight_decay=2.5e-05,
     ),
     puzzle=partial(BiGAN, crop=32, codes=64, width=32),
+    encoder_learning_rate: Positive = 0.0002,
     beta_1: Fraction = 0.5,
     features: Literal["encoder", "discriminator"] = "encoder",
 ):
@@ -34,7 +35,9 @@ def main(
     With --encoder=dense --network=dense it has the paper's networks for MNIST.
 
     Args:
-        beta_1: of both Adams; the paper's 0.5.
+        encoder_learning_rate: the highest one of the encoder, which in short runs hardly moves at
+            the paper's; --learning_rate is that of the others.
+        beta_1: of all Adams; the paper's 0.5.
         features: whose are probed and exported: the encoder's, or those of the discriminator's
             convolutions, without a code.
     """
@@ -46,7 +49,7 @@ def main(
     sizes = puzzle.keywords["crop"], puzzle.keywords["width"]
     with run.scope():
         pretext = puzzle(run.new_encoder(dense=lambda: dense_encoder(*sizes)))
-        run.compile_players(pretext, beta_1)
+        run.compile_players(pretext, beta_1, encoder=encoder_learning_rate)
     training.pretrain(pretext, run)
     examples = run.train_source.examples(seed=run.seed + 1, crop=pretext.crop, stop=500)
     distances = pretext.reconstruction(pretext.puzzles(examples, min(run.batch_size, 50)))
