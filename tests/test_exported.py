@@ -34,9 +34,11 @@ def test_the_pins_are_current():
 @each
 def test_the_card_remakes_it_anywhere_and_is_honest(animal):
     card = animal.card
-    main = importlib.import_module(f"sslzoo.recipes.{card['recipe']}").main
+    package = "commands" if card["recipe"] == "classify" else "recipes"
+    main = importlib.import_module(f"sslzoo.{package}.{card['recipe']}").main
     flags = [f"--{name}={value}" for name, value in card["flags"].items()]
-    assert signature.parse(main, [card["recipe"], *flags])["run"].seed == card["seed"]
+    parsed = signature.parse(main, [card["recipe"], *flags])
+    assert parsed["classify" if package == "commands" else "run"].seed == card["seed"]
     assert not re.search(r'"[/~]', pathlib.Path(animal.path, "card.json").read_text())
     assert all({"accuracy", "random_accuracy"} <= row.keys() for row in card["scores"])
     assert re.search(r"% \(random init .*% *\) *[\d.]+ MB", str(animal))
@@ -55,6 +57,21 @@ def test_embeds_photographs_as_its_keras_encoder_does(animal):
     encoder = zoo.encoder(animal.name, ROOT / "exported")
     expected = np.mean(encoder(images), axis=(1, 2))
     np.testing.assert_allclose(served.embed(images)["embedding"], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "animal", [a for a in ANIMALS if "classes" in a.card], ids=lambda animal: animal.name
+)
+def test_a_classifier_names_classes_of_its_card(animal):
+    served = zoo.load(animal.name, ROOT / "exported")
+    photo = pathlib.Path(skimage.data_dir, "chelsea.png").read_bytes()  # a cat
+    answer = served.classify_bytes(tf.constant([photo]))
+    names = [name.decode() for name in answer["classes"].numpy()[0]]
+    assert {*names} <= {*animal.card["classes"]}
+    assert len({*names}) == 5
+    scores = answer["scores"].numpy()[0]
+    assert [*scores] == sorted(scores, reverse=True)
+    assert 0 < scores.sum() <= 1
 
 
 @pytest.mark.skipif(not ANIMALS, reason="exported/ is empty")
