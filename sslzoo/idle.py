@@ -12,6 +12,7 @@ CRITIC = ("gan", "critic_steps", "discriminator_width", "discriminator_learning_
 IDLE: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
     ("schedule", ("constant", "cosine"), ("decay_epochs", "decay_factor")),
     ("decay_epochs", ((),), ("decay_factor",)),
+    ("grey", (1.0,), ("project",)),
     ("negatives", (0,), ("estimator",)),
     ("mask", ("blocks", "region"), ("overlap",)),
     ("task", ("rotation",), ("puzzle", "grid", "tile", "num_permutations", "puzzle_area")),

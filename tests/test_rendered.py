@@ -255,6 +255,22 @@ def test_where_a_ray_hits_nothing_there_is_no_depth(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "numbers", [np.uint32([1, 70_000, 2**24 + 1]), np.float32([0.2, 0.5, 7e4])]
+)
+def test_instances_keep_apart_whatever_their_numbers(tmp_path, numbers):
+    spec = fill_exr(tmp_path)
+    for path in tmp_path.rglob("*.npy"):
+        path.unlink()
+    ids = np.repeat(np.repeat(numbers[None], H, 0), W // 3, 1)
+    for path in (tmp_path / "instance").rglob("*.exr"):
+        save_exr(path, Id=np.ascontiguousarray(ids))
+    edges = cut(load(spec))["edges"][..., 0]
+    np.testing.assert_array_equal(
+        edges, np.broadcast_to(np.arange(W) % 10 == 9, (H, W)) * ([1] * 29 + [0])
+    )
+
+
+@pytest.mark.parametrize(
     ("names", "channels", "chosen"),
     [
         (["depth"], 1, ["depth"]),
@@ -291,11 +307,19 @@ def test_what_is_wrong_with_openexr_is_said(tmp_path, monkeypatch):
     source.undecodable.bad, source.undecodable.failure = {0}, UserError("too many")
     assert re.search(f"too many; {normal}: .* whole", str(source.failure))
     save_exr(normal, X=np.ones((H, W), np.float32))
-    with pytest.raises(UserError, match=rf"{normal}: expected .* XYZ\. Received: an OpenEXR of X"):
+    with pytest.raises(UserError, match=rf"{normal}: expected .* RGB\. Received: an OpenEXR of X"):
         load(spec)
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     with pytest.raises(UserError, match=r"exr: expected `pip install -e '\.\[exr\]'`"):
         load(spec)
+
+
+def test_a_first_image_of_holes_is_fine(tmp_path):
+    spec = fill(tmp_path, n=4)
+    for name, empty in (("depth", np.zeros((H, W), "u2")), ("normal", np.full((H, W, 3), -1.0))):
+        empty[0, 0] = arrays(0)[name][0, 0]
+        save(tmp_path / name / "room" / f"{load(spec).name(0)[5:]}", empty)
+    cut(load(spec))
 
 
 # === Errors at opening ===

@@ -10,6 +10,7 @@ from sslzoo.pretexts.inpainting import Inpainting
 from sslzoo.pretexts.jigsaw import Jigsaw
 from sslzoo.pretexts.pirl import Pirl
 from sslzoo.pretexts.reconstruction import Reconstruction
+from sslzoo.pretexts.rotation import Rotation
 from sslzoo.pretexts.superres import Superres
 from sslzoo.pretexts.synthetic import Synthetic
 
@@ -27,7 +28,13 @@ synthetic = partial(Synthetic, crop=16, width=4, pool=0, **GAN)
         (
             jigsaw,
             {"normalize": False, "grey": 0.0, "project": 0.5},
-            "tiles of 12 of 48 pixels, in colour, 50% of the rest without green and magenta",
+            "tiles of 12 of 48 pixels, in colour, 50% without green and magenta",
+        ),
+        (
+            jigsaw,
+            {"grey": 0.25, "project": 0.5},
+            "tiles of 12 of 48 pixels, normalised, 25% of the puzzles grey, 50% of the others "
+            "without green and magenta",
         ),
         (
             pirl,
@@ -48,6 +55,12 @@ synthetic = partial(Synthetic, crop=16, width=4, pool=0, **GAN)
             synthetic,
             {"grey": True, "adversarial": 0.0},
             "whole rendered images, one channel three times",
+        ),
+        (partial(Rotation, crop=16), {}, "whole images in colour, turned"),
+        (
+            partial(Rotation, crop=16),
+            {"num_rotations": 8},
+            "the middle of images in colour, turned",
         ),
         (partial(BiGAN, crop=16, codes=2, width=4), {}, "whole images in colour"),
     ],

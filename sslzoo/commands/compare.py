@@ -43,7 +43,7 @@ class Compare:
         resize: shorter side of the images in pixels; 0 leaves it to the recipes or their sheets.
         minutes: of training for each run; at least an epoch.
         clock: wall, on this machine as busy as it is; or cpu, of all cores together, so that other
-            work beside it changes little.
+            work beside it changes little (not for GPUs, whose time it does not count).
         recipes: which; empty takes those of --sheets, or all.
         sheets: run sheets to start from, a pattern such as recipes/*_cifar10.flags; a recipe that
             has none starts from its defaults.

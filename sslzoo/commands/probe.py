@@ -9,6 +9,7 @@ sslzoo probe --encoder=MobileNetV2:imagenet --dataset=FOLDER --image_size=64 --k
 
 import dataclasses
 import pathlib
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -53,13 +54,14 @@ class Probe(Judged):
             retrieval, which has one.
         shots: labels a class, of low_shot.
         shares: of the training labels, of finetune.
-        frozen_below: a stage; the ones before it are not changed by finetune.
+        frozen_below: a stage; the ones before it are not changed by finetune, nor by the controls
+            of low_shot.
         controls: train from scratch too, on the same labels, of low_shot also on from the encoder
             (the first draw), and of linear on all labels: minutes. `gained` is the share of the way
             from random init to all labels.
         epochs: of finetune and the controls, over all training images; fewer images are seen more
             often in as many steps.
-        learning_rate: the highest one of finetune.
+        learning_rate: the highest one of fine-tuning.
         scratch_rate: the highest one from scratch.
         cache: folder in which features are kept, so that a second probe is quick; empty keeps none.
             Of more than 10 GB the oldest are removed. They are found by a hash of the encoder's
@@ -89,19 +91,22 @@ class Probe(Judged):
 
     def run(self) -> list[dict[str, Any]]:
         """Does it all; returns the rows of `probe.json`."""
+        ranges.check(type(self).__init__, vars(self))
+        self.draws = self.draws or {"low_shot": 5, "finetune": 1}.get(self.kind, 3)
         each = self._each()
         for one in each:
             one.check()
         flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
         rows: list[dict[str, Any]] = []
-        about = {"encoder": self.encoder, "kind": self.kind, "beside": each[0].twin_name}
+        beside = "; ".join(dict.fromkeys(one.twin_name for one in each))
+        about = {"encoder": self.encoder, "kind": self.kind, "beside": beside}
         asked = [(one, spec) for one in each for spec in one.sources]
-        for one, spec in progress.counted(asked, lambda pair: f"{pair[0].encoder}, {pair[1]}"):
+        for one, spec in progress.counted(asked, _said):
             for row in getattr(one, f"_{self.kind}")(spec):
                 rows.append({"encoder": one.encoder, **row} if len(each) > 1 else row)
                 # Written at once: the next one may take hours.
                 results.write(self.workdir, rows, {**about, "flags": flags})
-        sys.stdout.write(f"\n{self.encoder}\n{results.table(rows)}\n{each[0].twin_name}\n")
+        sys.stdout.write(f"\n{self.encoder}\n{results.table(rows)}\n{beside}\n")
         if self.kind == "linear":
             sys.stdout.write(results.agreement(rows))
         return rows
@@ -111,17 +116,16 @@ class Probe(Judged):
         names = [name.strip() for name in self.encoder.split(",")]
         if len(names) == 1:
             return [self]
-        folders = [pathlib.Path(self.workdir, pathlib.Path(name).name) for name in names]
-        return [
-            dataclasses.replace(self, encoder=name, workdir=str(folder))
-            for name, folder in zip(names, folders, strict=True)
-        ]
+        each = []
+        for name in names:
+            folder = pathlib.Path(self.workdir, re.sub(r"\W+", "_", name).strip("_"))
+            each.append(dataclasses.replace(self, encoder=name, workdir=str(folder)))
+            each[-1].opened = self.opened
+        return each
 
     def check(self) -> None:
         """Looks at everything that can be wrong, before the long work."""
-        ranges.check(type(self).__init__, vars(self))
         keras.utils.set_random_seed(self.seed)  # before an encoder without weights is built
-        self.draws = self.draws or {"low_shot": 5, "finetune": 1}.get(self.kind, 3)
         if not self.encoder:
             names = ", ".join(entry.name for entry in zoo.list()) or "none yet"
             raise UserError(
@@ -135,7 +139,7 @@ class Probe(Judged):
             )
         if self.size < 1:
             raise UserError(
-                "--image_size: expected a side in pixels, since the encoder has no card. "
+                f"--image_size: expected a side in pixels, since {self.encoder} has no card. "
                 f"Received: {self.size}"
             )
         if self.kind == "invariance" and self.size < SMALLEST:
@@ -145,11 +149,11 @@ class Probe(Judged):
             )
         names = encoders.stages(self.model) if self.model else []
         if self.frozen_below and self.frozen_below not in names:
-            expected = f"--frozen_below: expected one of {', '.join(names)}"
+            expected = f"--frozen_below: expected a stage of {self.encoder}, {', '.join(names)}"
             raise UserError(f"{expected}. Received: {self.frozen_below}")
         if self.kind == "finetune" and not self.model:
             raise UserError(
-                "--kind: expected another one for a SavedModel, which cannot learn. "
+                f"--kind: expected another one for {self.encoder}, which cannot learn. "
                 "Received: finetune"
             )
         for spec in self.sources if self.kind == "finetune" else []:
@@ -184,11 +188,12 @@ class Probe(Judged):
         test = self.images(spec, "test")
         rows = probes.low_shot(self.embedders, pool, test, self.shots, self.draws, self.seed)
         indices, source = self.drawn(pool), self.sources[spec]["train"]
+        y, classes = np.asarray(source.labels)[indices], source.class_names or []
         for i, row in enumerate(rows):
             if self.controls:
-                y = np.asarray(source.labels)[indices]
                 some = indices[probes.drawn(y, row["shots"], (self.seed, 0))]
-                if self.model:
+                # A head wants two images of each class.
+                if self.model and row["shots"] > 1 and len(classes) == len({*y}):
                     row["finetuned_accuracy"] = self._finetuned(spec, some, self.seed)
                 row["scratch_accuracy"] = self._scratch(spec, some)
             self.keep_picture(spec, probes.by_shots(rows[: i + 1]))
@@ -260,6 +265,11 @@ class Probe(Judged):
     def _tested(self, head: probes.Head, spec: str) -> float:
         test = self.images(spec, "test")
         return float(np.mean(np.equal(*head.predict(test.examples()))))
+
+
+def _said(pair: tuple[Probe, str]) -> str:
+    one, spec = pair
+    return f"{one.encoder}, {spec}, {one.size} pixels"
 
 
 def main(probe: Probe = Probe()) -> list[dict[str, Any]]:  # noqa: B008 - never changed, `cli.parse` copies it

@@ -4,6 +4,7 @@ Of a file of several parts the first is read. A channel is known by what follows
 name, so layers such as `ViewLayer.Depth.Z` are found.
 """
 
+import itertools
 import os
 
 import numpy as np
@@ -13,9 +14,8 @@ from sslzoo.errors import UserError
 
 # Channels of the file, by those of the map; the first that are there. Blender's V is a value.
 NAMES = {1: ("Z", "V", "Y", "R"), 3: ("XYZ", "RGB")}
-NOWHERE = (
-    65504.0  # the largest half; renderers write that, 1e10 or infinity where a ray hits nothing
-)
+# The largest half: renderers write that, 1e10 or infinity where a ray hits nothing.
+NOWHERE = 65504.0
 
 
 def header(path):
@@ -36,32 +36,36 @@ def chosen(names, channels):
     for wanted in NAMES[channels]:
         found = [last.get(letter, []) for letter in wanted]
         if all(found):
-            return (
-                [name for group in found for name in group] if max(map(len, found)) == 1 else None
-            )
+            return [*itertools.chain(*found)] if max(map(len, found)) == 1 else None
     return None
 
 
-def read(path, channels):
-    """() string -> (H, W, channels) float32; what is beyond `NOWHERE` is 0.
+def read(path, channels, dtype):
+    """() string -> (H, W, channels) of that dtype.
 
-    Raises `InvalidArgumentError`, outside of graphs ValueError, for a damaged file, for NaN, and if
-    `chosen` finds nothing.
+    float32 are measures: what is not below `NOWHERE` is 0. int64 are names: floats by their bits.
+    Raises `InvalidArgumentError`, outside of graphs ValueError, for a damaged file, for NaN in
+    measures, and if `chosen` finds nothing.
     """
-    values = tf.numpy_function(lambda path: _read(path, channels), [path], tf.float32)
+    values = tf.numpy_function(
+        lambda path: _read(path, channels, dtype), [path], dtype, stateful=False
+    )
     return tf.ensure_shape(values, (None, None, channels))
 
 
-def _read(path, channels):
+def _read(path, channels, dtype):
     path = os.fsdecode(np.asarray(path).item())
-    names = chosen(header(path)[0], channels)
+    there = _opened(path, separate_channels=True).channels()
+    names = chosen([*there], channels)
     if not names:
         raise ValueError("Expected other channels.")
-    there = _opened(path, separate_channels=True).channels()
-    values = np.stack([there[name].pixels for name in names], -1).astype(np.float32)
+    values = np.stack([there[name].pixels for name in names], -1)
+    if dtype == tf.int64:
+        values = values if values.dtype.kind == "u" else values.astype(np.float32).view(np.int32)
+        return values.astype(np.int64)
     if np.isnan(values).any():
         raise ValueError("Expected numbers that are not NaN.")
-    return np.where(values < NOWHERE, values, np.float32(0))
+    return np.where(values < NOWHERE, values, 0).astype(np.float32)
 
 
 def _opened(path, **options):

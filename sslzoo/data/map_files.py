@@ -45,16 +45,22 @@ KINDS = {
         1,
         ((16, 0),),
         "f",
-        "a grey PNG of 16 bits in millimetres, or a float NPY (H, W) or OpenEXR in metres",
+        "a grey PNG of 16 bits in millimetres, a float NPY (H, W) in metres, or an OpenEXR in "
+        "metres with one layer's Z, V, Y or R",
     ),
     "normal": Kind(
         3,
         ((8, 2), (8, 6)),
         "f",
-        "an RGB PNG of 8 bits, a float NPY (H, W, 3), or an OpenEXR of RGB or XYZ",
+        "an RGB PNG of 8 bits, a float NPY (H, W, 3), or an OpenEXR with one layer's XYZ or RGB",
     ),
-    "edge": Kind(1, (), "biuf", "a PNG, a NPY (H, W), or an OpenEXR of one channel"),
-    "instance": Kind(1, (), "biu", "a PNG or NPY (H, W) of whole numbers, or an OpenEXR"),
+    "edge": Kind(1, (), "biuf", "a PNG, a NPY (H, W), or an OpenEXR with one layer's Z, V, Y or R"),
+    "instance": Kind(
+        1,
+        (),
+        "biu",
+        "a PNG or NPY (H, W) of whole numbers, or an OpenEXR with one layer's Z, V, Y or R",
+    ),
 }
 
 # === Headers ===
@@ -141,8 +147,7 @@ def read(path, kind, form):
     OpenEXR (see `exr.read`).
     """
     if form == EXR:
-        values = exr.read(path, kind.channels)
-        return values if "f" in kind.npy else tf.cast(values, tf.int64)
+        return exr.read(path, kind.channels, tf.float32 if kind.png else tf.int64)
     data = tf.io.read_file(path)
     return _read_png(data, kind) if form == PNG else _read_npy(data, kind, form)
 

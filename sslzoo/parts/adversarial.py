@@ -19,7 +19,6 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from sslzoo.parts import decoders
 from sslzoo.precision import in_float32
 from sslzoo.pretext import Pretext, replica_count
 
@@ -78,10 +77,6 @@ class TwoPlayer(Pretext):
     def verdict(self, part, training=True):
         """The discriminator's answers (B, 1) float32."""
         return in_float32(self.discriminator(part, training=training))
-
-    def judge(self):
-        """The discriminator's image half as an encoder that shares the weights: `decoders`."""
-        return decoders.image_half(self.discriminator)
 
     # === Losses ===
 

@@ -68,8 +68,8 @@ def discriminator(side, width=64, norm=True):
 def image_half(discriminator):
     """A discriminator's convolutions as an encoder that shares their weights.
 
-    (B, H, W, 3) in [0, 1] -> (B, h, w, C). What it is shown beside images is left out: what a code
-    adds to the maps, of the code 0.
+    (B, H, W, 3) in [0, 1] -> (B, h, w, C). A second input, a code, is left out, which equals a code
+    of zeros: the layers that read it have no bias.
 
     Args:
         discriminator: keras.Model of images in [-1, 1], the layers of whose image half stand in

@@ -97,6 +97,10 @@ class BiGAN(TwoPlayer):
         """None: there is no reconstruction term."""
         return tf.zeros(())
 
+    def judge(self):
+        """The discriminator's image half as an encoder that shares the weights."""
+        return decoders.image_half(self.discriminator)
+
     def shown(self, x, y, y_pred):
         """Pairs of images (B, crop, crop, 3) in [-1, 1] and codes (B, codes)."""
         return [y, y_pred["codes"]], [y_pred["painted"], x["noise"]]

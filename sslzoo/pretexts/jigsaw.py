@@ -102,7 +102,8 @@ class Jigsaw(Pretext):
         """Tiles, prepared as the options say."""
         normal = ", normalised" if self.normalize else ""
         grey = f"{self.grey:.0%} of the puzzles grey" if self.grey else "in colour"
-        rest = f", {self.project:.0%} of the rest without green and magenta" if self.project else ""
+        of = " of the others" if self.grey else ""
+        rest = f", {self.project:.0%}{of} without green and magenta" if self.project else ""
         return f"tiles of {self.tile} of {self.crop} pixels{normal}, {grey}{rest}"
 
     def transform(self, example):

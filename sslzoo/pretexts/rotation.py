@@ -47,8 +47,6 @@ class Rotation(Pretext):
         UserError: the number of rotations or the crop is impossible; the message names the flag.
     """
 
-    sees = "whole images in colour, turned"
-
     def __init__(
         self,
         encoder,
@@ -75,6 +73,12 @@ class Rotation(Pretext):
         super().__init__(encoder, image, logits, **kwargs)
         self.side = side
         self.chance_loss = float(np.log(num_rotations))
+
+    @property
+    def sees(self):
+        """Whole squares, or what is left of them when they are turned by 45 degrees."""
+        part = "the middle of images" if self.num_rotations == 8 else "whole images"
+        return f"{part} in colour, turned"
 
     def transform(self, example):
         """One image -> its rotations (R, side, side, 3) and their labels 0..R-1 (R,).

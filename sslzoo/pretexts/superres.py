@@ -13,6 +13,7 @@ import tensorflow as tf
 from sslzoo import pictures
 from sslzoo.errors import UserError
 from sslzoo.images import psnr
+from sslzoo.parts import decoders
 from sslzoo.parts.adversarial import GAN, TwoPlayer
 from sslzoo.parts.layers import FusedBatchNormalization, PixelShuffle
 from sslzoo.precision import in_float32
@@ -101,6 +102,10 @@ class Superres(TwoPlayer):
         if self.features:
             y, y_pred = self.features(y), self.features(y_pred)
         return tf.reduce_mean(tf.square(y - y_pred))
+
+    def judge(self):
+        """The discriminator's image half as an encoder that shares the weights."""
+        return decoders.image_half(self.discriminator)
 
     def shown(self, x, y, y_pred):
         """The true large image and the network's."""

@@ -219,9 +219,10 @@ def depth_loss(y, prediction, scale_invariance=0.5):
 
 
 def normal_loss(y, prediction):
-    """1 - cosine of the angle between them; `y` has length 1, or 0 where nothing is asked."""
+    """1 - cosine of the angle between them, where `y` has length 1; nothing where it has 0."""
     cosine = tf.reduce_sum(y * tf.math.l2_normalize(prediction, -1, 1e-12), -1)
-    return tf.reduce_mean(tf.reduce_sum(y * y, -1) - cosine, (1, 2))
+    asked = tf.reduce_sum(y * y, -1)
+    return tf.reduce_sum(asked - cosine, (1, 2)) / tf.maximum(tf.reduce_sum(asked, (1, 2)), 1.0)
 
 
 # === Networks ===

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
 from sslzoo.errors import writing
 
@@ -64,8 +63,10 @@ def table(rows: Sequence[Row], columns: dict[str, str] | None = None) -> str:
 def agreement(rows: Sequence[Row]) -> str:
     """Whether the order of three encoders or more is the same from data set to data set: lines.
 
-    Spearman's rank correlation of their accuracies: 1 for the same order, -1 for the opposite one.
+    Spearman's rank correlation of accuracies: 1 for the same order, -1 for the opposite one.
     """
+    from scipy.stats import spearmanr  # half a second
+
     scores: dict[str, dict[str, float]] = {}
     for row in rows:
         if "encoder" in row:
@@ -74,8 +75,9 @@ def agreement(rows: Sequence[Row]) -> str:
     for one, other in itertools.combinations(scores, 2):
         if len(both := [name for name in scores[one] if name in scores[other]]) > 2:
             values = [[scores[spec][name] for name in both] for spec in (one, other)]
-            rho = scipy.stats.spearmanr(*values).statistic
-            lines.append(f"order of {len(both)} encoders, {one} and {other}: {rho:+.2f}\n")
+            if all(np.ptp(v) for v in values):  # or none is ahead of another
+                rho = spearmanr(*values).statistic
+                lines.append(f"rank correlation of {one} and {other}: {rho:+.2f}\n")
     return "".join(lines)
 
 

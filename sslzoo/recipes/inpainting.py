@@ -9,6 +9,7 @@ from functools import partial
 from absl import logging
 
 from sslzoo import cli, probes, training
+from sslzoo.errors import writing
 from sslzoo.pictures import retrieved, save_png
 from sslzoo.pretexts.inpainting import Inpainting, context_encoder
 from sslzoo.ranges import Count, Fraction, Positive
@@ -46,9 +47,12 @@ def main(
     held_back.examples(crop=pretext.crop, stop=1)
     training.pretrain(pretext, run)
     logging.info(pretext.scored(held_back, scored_images))
+    scores = run.finish(pretext, image_model=pretext.painter())
     found = probes.by_context(pretext, run.train_source, held_back, run.seed)
-    save_png(f"{run.workdir}/contexts.png", retrieved.picture(*found))
-    return run.finish(pretext, image_model=pretext.painter())
+    path = f"{run.workdir}/contexts.png"
+    with writing(path):
+        save_png(path, retrieved.picture(*found))
+    return scores
 
 
 if __name__ == "__main__":

@@ -83,8 +83,18 @@ class Judged:
         return self.image_size or getattr(self, "card", {}).get("image_size") or 0
 
     @functools.cached_property
+    def opened(self) -> dict[int, dict[str, dict[str, data.Source]]]:
+        """What `sources` is, by `size`."""
+        return {}
+
+    @property
     def sources(self: Any) -> dict[str, dict[str, data.Source]]:
         """{spec: {"train", "test"}}: labelled sources."""
+        if self.size not in self.opened:
+            self.opened[self.size] = self._open()
+        return self.opened[self.size]
+
+    def _open(self: Any) -> dict[str, dict[str, data.Source]]:
         load = functools.partial(data.load, data_dir=self.data_dir, resize=self.size, labels=True)
         # What follows a `single:`, files and options, is its own.
         others, *singles = re.split(r"(?:^|,)\s*(?=single:)", self.dataset)
