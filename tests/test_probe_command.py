@@ -88,6 +88,7 @@ def test_rows_of_two_data_sets_in_one_table(place, tmp_path, capsys):
 
 def test_several_encoders_are_one_table_and_may_agree(place, tmp_path, capsys):
     names, accuracies = ("lion", "mini", "small"), iter([0.9, 0.2, 0.5, 0.6, 0.4, 0.5])
+    opened, load = [], data.load
     flags = {"encoder": f"{place / 'lion'},mini, small", "image_size": SIDE, "draws": 1}
 
     def found(self, spec):
@@ -96,7 +97,9 @@ def test_several_encoders_are_one_table_and_may_agree(place, tmp_path, capsys):
     one = probe(place, tmp_path, dataset=f"{place / 'a.npz'},{place / 'b.npz'}", **flags)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Probe, "_linear", found)
+        patch.setattr(data, "load", lambda *a, **k: opened.append(a) or load(*a, **k))
         rows = one.run()
+    assert len(opened) == 4, "both parts of both data sets, once"
     assert [pathlib.Path(row["encoder"]).name for row in rows] == [*np.repeat(names, 2)]
     assert [row["accuracy"] for row in rows[::2]] == [0.9, 0.5, 0.4]
     said = capsys.readouterr().out
