@@ -135,7 +135,8 @@ def main(argv):
         name: {tick: [100 * y] for tick, y in zip(ticks, line, strict=False)}
         for name, line in lines.items()
     }
-    pictures.save_png(workdir / "stages.png", chart.lines(curves, "linear probe on CIFAR-10, %"))
+    drawn = chart.lines(curves, "linear probe on CIFAR-10, %", dashed=["random init"])
+    pictures.save_png(workdir / "stages.png", drawn)
     percent = {name: [f"{100 * y:.1f} %" for y in line] for name, line in lines.items()}
     rows = [{"images": name} | dict(zip(ticks, y, strict=True)) for name, y in percent.items()]
     second = [
