@@ -26,6 +26,8 @@ from sslzoo.pictures import leaderboard
 from sslzoo.ranges import Count, Pad, Positive, Seed
 from sslzoo.training import trial
 
+# Of each clock of `trial`: the unit of a budget, and the column of log.csv.
+UNITS = {"wall": ("minutes", "seconds"), "cpu": ("CPU minutes", "cpu_seconds")}
 EMBEDDED = 300  # held-back images on the page's maps
 
 
@@ -122,7 +124,7 @@ class Compare:
     @property
     def unit(self) -> str:
         """Of the minutes."""
-        return {"wall": "minutes", "cpu": "CPU minutes"}[self.clock]
+        return UNITS[self.clock][0]
 
     @property
     def _changed(self) -> list[str]:
@@ -281,7 +283,7 @@ def _last_line(path: pathlib.Path) -> str:
 
 def _minutes(folder: pathlib.Path, clock: str) -> float:
     """That a run trained, over all its attempts, by its log."""
-    column = {"wall": "seconds", "cpu": "cpu_seconds"}[clock]
+    column = UNITS[clock][1]
     with (folder / "log.csv").open(newline="") as file:
         return sum(float(row[column]) for row in csv.DictReader(file)) / 60
 

@@ -20,9 +20,9 @@ NOWHERE = 65504.0
 
 def header(path):
     """(names of the channels, (height, width)); raises ValueError for a damaged file."""
-    file = _opened(path, header_only=True)
-    low, high = file.header()["dataWindow"]
-    names = [channel.name for channel in file.header()["channels"]]
+    found = _opened(path, header_only=True).header()
+    low, high = found["dataWindow"]
+    names = [channel.name for channel in found["channels"]]
     return names, tuple(int(n) + 1 for n in (high - low)[::-1])
 
 

@@ -75,17 +75,20 @@ def by_context(
     rng = np.random.default_rng(seed)
     look = pretext.contexts()
 
-    def read(source: Any, table: np.ndarray) -> Any:
-        return source.examples(table=table, crop=pretext.crop, shuffle=False)
-
     def coded(source: Any, count: int) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
         table = np.sort(rng.permutation(source.size)[:count])
-        batches = [look(b["image"], training=False) for b in read(source, table).batch(BATCH)]
+        examples = source.examples(table=table, crop=pretext.crop, shuffle=False)
+        batches = [look(b["image"], training=False) for b in examples.batch(BATCH)]
         return table, [shown for shown, _ in batches], np.concatenate([c for _, c in batches])
 
     _, shown, asked = coded(test, queries)
     table, _, codes = coded(train, images)
     found = table[neighbours(codes, asked, k)]  # (queries, k)
-    answers = [e["image"].numpy() for e in read(train, found.ravel())]
-    rows = [answers[i : i + found.shape[1]] for i in range(0, len(answers), found.shape[1])]
-    return [*np.concatenate(shown)], rows
+    return [*np.concatenate(shown)], images_at(train, found, pretext.crop)
+
+
+def images_at(source: Any, found: np.ndarray, crop: int) -> list[list[np.ndarray]]:
+    """The images of a source at indices (n, k): n lists of k, (crop, crop, 3) in [0, 1]."""
+    examples = source.examples(table=found.ravel(), crop=crop, shuffle=False)
+    images = [e["image"].numpy() for e in examples]
+    return [images[i : i + found.shape[1]] for i in range(0, len(images), found.shape[1])]

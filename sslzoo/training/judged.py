@@ -26,6 +26,7 @@ from sslzoo.probes import saved
 from sslzoo.probes.cache import Cached, Images
 from sslzoo.probes.classifier import check_labels
 from sslzoo.probes.features import FEATURES, Embedder
+from sslzoo.probes.retrieval import images_at
 from sslzoo.training import workdir
 
 
@@ -145,10 +146,8 @@ class Judged:
         rng = np.random.default_rng(self.seed)
         chosen = np.sort(rng.choice(test.size, min(8, test.size), replace=False))
         found = indices[answers[chosen]]  # (8, k)
-        sizes = {"crop": self.size, "shuffle": False}
-        queries = [e["image"].numpy() for e in test.examples(table=chosen, **sizes)]
-        images = [e["image"].numpy() for e in train.examples(table=found.ravel(), **sizes)]
-        rows = [images[i : i + found.shape[1]] for i in range(0, len(images), found.shape[1])]
+        queries = [row[0] for row in images_at(test, chosen[:, None], self.size)]
+        rows = images_at(train, found, self.size)
         right = np.asarray(train.labels)[found] == np.asarray(test.labels)[chosen][:, None]
         self.keep_picture(spec, retrieved.picture(queries, rows, right))
 
