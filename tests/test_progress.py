@@ -6,7 +6,7 @@ from sslzoo import progress
 
 
 def test_the_rest_takes_as_long_as_each_part_took_so_far(monkeypatch, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     clock = iter([1000, 1000, 1120, 1600]).__next__  # the second part takes longer
     monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=clock))
     assert [*progress.counted([7, 8, 9], lambda n: f"run {n}")] == [7, 8, 9]
