@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from conftest import mirrored, tiny_encoder
 
-from sslzoo.commands import compare
+from sslzoo import export
 from sslzoo.commands.compare import Compare
 from sslzoo.errors import UserError
 from sslzoo.pictures import leaderboard
 from sslzoo.report import page, reading
-from sslzoo.training import devices, trial
+from sslzoo.training import child, controls, devices, trial
 from sslzoo.training.run import Run
 from sslzoo.training.trial import Speed
 
@@ -47,12 +47,12 @@ def test_a_recipe_is_timed_and_leaves_nothing(images, tmp_path, monkeypatch):
     monkeypatch.setattr(Run, "new_encoder", lambda self: tiny_encoder())
     monkeypatch.setattr(devices, "mirrored", lambda spec: mirrored(1))
     flags = [f"--dataset={images}", "--resize=0", "--crop=16", "--batch_size=2", "--epochs=9"]
-    speed = compare.speed_of("rotation", "wall", flags)
+    speed = trial.speed_of("rotation", "wall", flags)
     assert speed.steps_per_epoch == 32
     assert 0 < speed.step < 5
     assert 0 < speed.between < 30
     monkeypatch.setitem(trial.CLOCKS, "cpu", iter(range(0, 100, 7)).__next__)
-    few = compare.speed_of("rotation", "cpu", [*flags, "--batch_size=64"])
+    few = trial.speed_of("rotation", "cpu", [*flags, "--batch_size=64"])
     assert few.steps_per_epoch == 1
     assert (few.between, few.step) == (7, 7)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.npz"]
@@ -66,15 +66,21 @@ def children(monkeypatch):
     """What `compare` starts, recipes whose names are in `broken` fail; they leave a card."""
     calls = []
 
-    def child(arguments, log):
+    def run(arguments, log):
         calls.append(arguments)
         name = arguments[1].rpartition(".")[2]
-        if name == "compare":
+        if name == "trial":
             log.write_text("starting\nerror: --crop: too large\n")
             speed = {"step": 0.5, "between": 0.0, "steps_per_epoch": 60}
-            if arguments[2] not in child.broken:
+            if arguments[2] not in run.broken:
                 log.write_text(f"hello\n{json.dumps(speed)}\nsome library's last word\n")
-            return arguments[2] not in child.broken
+            return arguments[2] not in run.broken
+        if name == "controls":
+            given = json.loads(arguments[2])
+            accuracy = 0.4 + 0.3 * (given["labels"] == 0) + given["seed"] / 100
+            found = {"labels": given["labels"], "epochs": 7, "minutes": 2, "accuracy": accuracy}
+            log.write_text(json.dumps(found))
+            return True
         sheet, seed, folder = (flag.partition("=")[2] for flag in arguments[2:])
         epochs = re.search(r"--epochs=(\d+)", pathlib.Path(sheet).read_text())[1]
         card = pathlib.Path(folder, "exported", name, "card.json")
@@ -96,18 +102,18 @@ def children(monkeypatch):
         card.write_text(json.dumps({**about, "scores": None if name == "bigan" else rows}))
         return True
 
-    child.broken, child.calls, child.pages = (), calls, []
-    monkeypatch.setattr(compare, "_child", child)
+    run.broken, run.calls, run.pages = (), calls, []
+    monkeypatch.setattr(child, "run", run)
     monkeypatch.setattr(reading, "runs", lambda folders: folders)
-    monkeypatch.setattr(page, "write", lambda *what: child.pages.append(what[:2]))
-    return child
+    monkeypatch.setattr(page, "write", lambda *what: run.pages.append(what[:2]))
+    return run
 
 
 def started(children):
     return [
         (call[1].rpartition(".")[2], call[3].removeprefix("--seed="))
         for call in children.calls
-        if "commands" not in call[1]
+        if "recipes" in call[1]
     ]
 
 
@@ -143,16 +149,95 @@ def test_each_recipe_gets_the_epochs_that_fit_and_every_seed(
     assert rows[1][0] == "rotation"
     assert str(table).startswith(f"| recipe | epochs | {unit} |")
     assert f"\n2 {unit} of training for each run on" in str(table)
-    assert [call[3] for call in children.calls if "commands" in call[1]] == [clock] * 2
+    assert [call[3] for call in children.calls if "trial" in call[1]] == [clock] * 2
     assert "64 training images, 20 labels, 8 test images; 2 runs each, seeds from 3" in str(table)
     assert (folder / "table.md").read_text() == f"{table}\n"
     lines = (folder / "table.csv").read_text().splitlines()
-    assert len(lines) == 1 + 2 * 2 * 2
-    assert lines[-1].startswith("jigsaw,4,stage2,8,1.9,0.4")
+    assert len(lines) == 1 + 2 * 2 * 2 + 2 * 2
+    assert lines[-5].startswith("jigsaw,4,stage2,8,1.9,0.4")
     assert (folder / "stages.png").stat().st_size > 5000
     ((runs, file),) = children.pages
     assert {*runs} == {f"{folder}/jigsaw/seed3", f"{folder}/rotation/seed3"}
     assert file == folder / "report.html"
+
+
+def test_beside_the_recipes_stands_what_labels_alone_give(images, tmp_path, children):
+    settings = {"dataset": str(images), "recipes": ("rotation", "jigsaw"), "clock": "cpu"}
+    settings |= {"minutes": 2, "seeds": 2, "probe_images": 20, "workdir": str(tmp_path / "c")}
+    table = Compare(**settings).run()
+    few, every = str(table).splitlines()[4:6]
+    assert few == "| from scratch, the same labels | 7 | 2.0 | 40.5 ± 0.7 % | | |"
+    assert every == "| from scratch, all labels | 7 | 2.0 | 70.5 ± 0.7 % | | |"
+    lines = (tmp_path / "c/table.csv").read_text().splitlines()
+    assert '"from scratch, all labels",1,,,0.71,,,' in lines
+    given = [json.loads(call[2]) for call in children.calls if "controls" in call[1]]
+    assert [(one["labels"], one["seed"]) for one in given] == [(20, 0), (0, 0), (20, 1), (0, 1)]
+    assert given[0] == {
+        "encoder": f"{tmp_path}/c/jigsaw/seed0/exported/jigsaw",
+        "dataset": str(images),
+        "data_dir": "",
+        "labels": 20,
+        "minutes": 2,
+        "clock": "cpu",
+        "seed": 0,
+    }
+    children.calls.clear()
+    Compare(**settings).run()
+    assert not children.calls, "they are kept"
+    settings |= {"controls": False, "workdir": str(tmp_path / "d")}
+    assert "scratch" not in str(Compare(**settings).run())
+    assert "scratch, the" not in str(
+        Compare(**{**settings, "controls": True, "probe_images": 64, "workdir": "c2"})._controls
+    )
+
+
+def test_a_control_is_trained_on_its_labels_alone_for_its_minutes(images, tmp_path, monkeypatch):
+    calls = []
+
+    def scratch(model, source, classes, side, seed, **settings):
+        calls.append(settings)
+        now[0] += 6 + settings["steps"] / 10  # to begin takes 6 s, a step a tenth of one
+        return Head(side)
+
+    class Head:
+        def __init__(self, side):
+            self.side = side
+
+        def predict(self, examples):
+            assert examples.element_spec["image"].shape == (16, 16, 3)
+            labels = np.array([e["label"] for e in examples.as_numpy_iterator()])
+            return labels, np.zeros_like(labels)
+
+    now = [0.0]
+    monkeypatch.setitem(trial.CLOCKS, "cpu", lambda: now[0])
+    monkeypatch.setattr(controls.probes, "scratch", scratch)
+    monkeypatch.setattr(controls.zoo, "open_encoder", lambda name: (name, {"image_size": 16}))
+    given = {"dataset": str(images), "data_dir": "", "minutes": 2, "clock": "cpu", "seed": 1}
+    found = controls.from_scratch("mini", **given, labels=20)
+    assert found == {"labels": 20, "epochs": 3840, "minutes": 126 / 60, "accuracy": 0.5}
+    assert [one["steps"] for one in calls] == [20, 80, 1200]
+    assert [one["choose"] for one in calls] == [False, False, True]
+    run = Run(dataset=str(images), resize=0, probe_images=20, seed=1)
+    seen = run._probe_examples(run.labelled, 16)["train"][0]
+    assert [*calls[-1]["table"]] == [int(e["index"]) for e in seen]
+    controls.from_scratch("mini", **given, labels=0)
+    assert [*calls[-1]["table"]] == [*range(64)]
+
+
+def test_a_control_learns(tmp_path, monkeypatch):
+    """For real: dark and bright images are told apart, by a network that has seen none."""
+    monkeypatch.setattr(controls, "TRIAL", (1, 3))
+    monkeypatch.setattr(controls, "ROUNDS", 2)
+    y = np.arange(64) % 2
+    x = np.random.default_rng(0).integers(0, 128, (64, 16, 16, 3)).astype(np.uint8)
+    x = (x + 127 * y[:, None, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "two.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    path = tmp_path / "exported/tiny"
+    export.save(tiny_encoder(), path, image_size=16)
+    given = {"encoder": str(path), "dataset": str(tmp_path / "two.npz"), "data_dir": ""}
+    found = controls.from_scratch(**given, labels=40, minutes=0.03, clock="cpu", seed=0)
+    assert found["accuracy"] > 0.9
+    assert found["labels"] == 40
 
 
 def test_the_same_command_goes_on_and_another_one_is_refused(images, tmp_path, children):
@@ -204,8 +289,8 @@ except KeyboardInterrupt:
 """
     parent = f"""{listen}
 import pathlib
-from sslzoo.commands.compare import _child
-_child(["-c", {script!r}], pathlib.Path("log.txt"))
+from sslzoo.training import child
+child.run(["-c", {script!r}], pathlib.Path("log.txt"))
 """
     process = subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path, stderr=subprocess.PIPE)
     while not (tmp_path / "log.txt").exists() or "ready" not in (tmp_path / "log.txt").read_text():

@@ -12,6 +12,7 @@ ORDER = [
     *(
         "errors",
         "ranges",
+        "signature",
         "progress",
         "precision",
         "images",
@@ -20,7 +21,7 @@ ORDER = [
         "pretext",
         "parts",
     ),
-    *("encoders", "pretexts", "probes", "export", "zoo", "training", "report", "signature"),
+    *("encoders", "pretexts", "probes", "export", "zoo", "training", "report"),
     *("idle", "names_only", "quick_import", "cli", "recipes", "commands", "__main__"),
 ]
 NEVER = {  # package -> what it may not import though it comes earlier

@@ -4,7 +4,6 @@ sslzoo compare --dataset=FOLDER --minutes=10 --recipes=rotation,jigsaw,npid --se
 sslzoo compare --dataset=cifar10.npz --minutes=10 --sheets='recipes/*_cifar10.flags'
 """
 
-import csv
 import dataclasses
 import functools
 import glob
@@ -13,10 +12,7 @@ import json
 import os
 import pathlib
 import shlex
-import signal
-import subprocess
-import sys
-from typing import Literal
+from typing import Any, Literal
 
 from absl import logging
 
@@ -24,11 +20,10 @@ from sslzoo import cli, data, progress, ranges, report, signature
 from sslzoo.errors import UserError, writable_folder, writing
 from sslzoo.pictures import leaderboard
 from sslzoo.ranges import Count, Pad, Positive, Seed
-from sslzoo.training import trial
+from sslzoo.training import child, comparison, trial
 
-# Of each clock of `trial`: the unit of a budget, and the column of log.csv.
-UNITS = {"wall": ("minutes", "seconds"), "cpu": ("CPU minutes", "cpu_seconds")}
 EMBEDDED = 300  # held-back images on the page's maps
+FEW, ALL = "from scratch, the same labels", "from scratch, all labels"  # the controls' rows
 
 
 @dataclasses.dataclass
@@ -53,6 +48,8 @@ class Compare:
         seeds: runs of each recipe.
         seed: of the first of them; the others follow.
         probe_images: labelled images that the probes are fitted to, at most.
+        controls: also train the network of the best run from scratch for the same time, on the
+            same labels and on all.
         readme: a Markdown file whose results, between its markers, the table replaces.
         workdir: folder for runs, sheets, table.md, table.csv, stages.png and report.html.
     """
@@ -68,6 +65,7 @@ class Compare:
     seeds: Count = 1
     seed: Seed = 0
     probe_images: Count = 1000
+    controls: bool = True
     readme: str = ""
     workdir: str = "runs/compare"
 
@@ -76,15 +74,15 @@ class Compare:
         self._check()
         for name in self.chosen:
             self._write_sheet(name)
-        runs = [(name, self.seed + i) for i in range(self.seeds) for name in self.chosen]
-        todo = [run for run in runs if not self._card(*run).exists()]
-        table = None
-        for name, seed in progress.counted(todo, lambda run: f"{run[0]}, seed {run[1]}"):
-            self._train(name, seed)
+        table = self._write()
+        for name, seed in progress.counted(self.kept.todo, lambda run: f"{run[0]}, seed {run[1]}"):
+            if name in self.chosen:
+                self._train(name, seed)
+            elif table.cards:
+                self._control(name, seed, table)
             table = self._write()
-        table = table or self._write()
-        logging.info("%s\n%s", table, self._path("table.md"))
-        self._write_page([self._folder(name, self.seed) for name in table.cards])
+        logging.info("%s\n%s", table, self.kept.path("table.md"))
+        self._write_page([*table.cards])
         return table
 
     # === What it is given ===
@@ -112,8 +110,7 @@ class Compare:
     @functools.cached_property
     def caption(self) -> str:
         """What the numbers are of."""
-        load = functools.partial(data.load, self.dataset, data_dir=self.data_dir, labels=True)
-        train, test = (load(split, resize=self.resize).size for split in ("train", "test"))
+        train, test = self._sizes
         return (
             f"{self.minutes:g} {self.unit} of training for each run on {leaderboard.machine()}; "
             f"{train:,} training images, {min(self.probe_images, train):,} labels, {test:,} test "
@@ -124,7 +121,26 @@ class Compare:
     @property
     def unit(self) -> str:
         """Of the minutes."""
-        return UNITS[self.clock][0]
+        return comparison.UNITS[self.clock][0]
+
+    @functools.cached_property
+    def kept(self) -> comparison.Comparison:
+        """The folder."""
+        seeds = range(self.seed, self.seed + self.seeds)
+        return comparison.Comparison(self.workdir, self.chosen, self._controls, seeds, self.clock)
+
+    @functools.cached_property
+    def _controls(self) -> dict[str, int]:
+        """Row -> how many labels; 0 for all of them."""
+        few = self.probe_images if self.probe_images < self._sizes[0] else 0
+        return ({FEW: few} if few else {}) | {ALL: 0} if self.controls else {}
+
+    @functools.cached_property
+    def _sizes(self) -> tuple[int, int]:
+        """Training and test images."""
+        load = functools.partial(data.load, self.dataset, data_dir=self.data_dir, labels=True)
+        train, test = (load(split, resize=self.resize) for split in ("train", "test"))
+        return train.size, test.size
 
     @property
     def _changed(self) -> list[str]:
@@ -141,7 +157,7 @@ class Compare:
             leaderboard.split(pathlib.Path(self.readme))
         _ = self.chosen, self.caption
         writable_folder(self.workdir)
-        now, path = " ".join(self._changed), self._path("flags.txt")
+        now, path = " ".join(self._changed), self.kept.path("flags.txt")
         if path.exists() and path.read_text() != f"{now}\n":
             raise UserError(
                 f"--workdir: expected the flags that {self.workdir} was started with, "
@@ -154,16 +170,18 @@ class Compare:
 
     def _write_sheet(self, name: str) -> None:
         """Measures how fast a recipe is here and writes the run sheet with the epochs that fit."""
-        path, log = self._path("sheets", f"{name}.flags"), self._path("logs", f"{name}_speed.txt")
+        path, log = (
+            self.kept.path("sheets", f"{name}.flags"),
+            self.kept.path("logs", f"{name}_speed.txt"),
+        )
         if path.exists():
             return
         logging.info("how fast is %s ...", name)
         flags = self._flags(name)
-        if not _child(["-m", "sslzoo.commands.compare", name, self.clock, *flags], log):
-            logging.warning("%s is left out: %s", name, _last_line(log))
+        if not child.run(["-m", "sslzoo.training.trial", name, self.clock, *flags], log):
+            logging.warning("%s is left out: %s", name, child.reason(log))
             return
-        found = next(line for line in log.read_text().splitlines() if line.startswith("{"))
-        speed = trial.Speed(**json.loads(found))
+        speed = trial.Speed(**child.answer(log))
         epochs = speed.epochs(self.minutes)
         lines = [
             f"# {self.minutes:g} {self.unit} of {name}, measured on {leaderboard.machine()}:",
@@ -191,36 +209,39 @@ class Compare:
 
     def _train(self, name: str, seed: int) -> None:
         """One run, in a process of its own; what it says goes into a file."""
-        sheet = self._path("sheets", f"{name}.flags")
+        sheet = self.kept.path("sheets", f"{name}.flags")
         if not sheet.exists():
             return
-        flags = [f"--flagfile={sheet}", f"--seed={seed}", f"--workdir={self._folder(name, seed)}"]
-        log = self._path("logs", f"{name}_{seed}.txt")
-        if not _child(["-m", f"sslzoo.recipes.{name}", *flags], log):
-            logging.warning("%s, seed %d is left out: %s", name, seed, _last_line(log))
+        flags = [f"--flagfile={sheet}", f"--seed={seed}", f"--workdir={self.kept.run(name, seed)}"]
+        log = self.kept.path("logs", f"{name}_{seed}.txt")
+        if not child.run(["-m", f"sslzoo.recipes.{name}", *flags], log):
+            logging.warning("%s, seed %d is left out: %s", name, seed, child.reason(log))
+
+    def _control(self, name: str, seed: int, table: leaderboard.Table) -> None:
+        """The network of the best recipe from scratch, in a process of its own."""
+        best = table.order[0]
+        encoder = self.kept.result(best, table.cards[best][0]["seed"]).parent
+        given: dict[str, Any] = {
+            "encoder": str(encoder),
+            "dataset": self.dataset,
+            "data_dir": self.data_dir,
+        }
+        given |= {"labels": self._controls[name], "seed": seed}
+        given |= {"minutes": self.minutes, "clock": self.clock}
+        log = self.kept.path("logs", f"{self.kept.result(name, seed).stem}.txt")
+        if child.run(["-m", "sslzoo.training.controls", json.dumps(given)], log):
+            self.kept.keep(name, seed, child.answer(log))
+        else:
+            logging.warning("%s, seed %d is left out: %s", name, seed, child.reason(log))
 
     def _write(self) -> leaderboard.Table:
         """Table, CSV and plot of what is finished."""
-        cards = {}
-        for name in self.chosen:
-            found = [
-                json.loads(self._card(name, seed).read_text())
-                | {"minutes": _minutes(self._folder(name, seed), self.clock)}
-                for seed in range(self.seed, self.seed + self.seeds)
-                if self._card(name, seed).exists()
-            ]
-            judged = [card for card in found if card["scores"]]
-            if len(judged) < len(found):
-                logging.warning("%s is left out: no probe could be made of it", name)
-            if judged:
-                cards[name] = judged
-        table = leaderboard.Table(cards, self.caption, self.unit)
-        table.save(pathlib.Path(self.workdir))
+        table = self.kept.table(self.caption)
         if self.readme:
             table.put_into(pathlib.Path(self.readme))
         return table
 
-    def _write_page(self, folders: list[pathlib.Path]) -> None:
+    def _write_page(self, recipes: list[str]) -> None:
         """`sslzoo report` of each recipe's first run, where there is what it wants."""
         try:
             report.check()
@@ -229,65 +250,12 @@ class Compare:
             return
         from sslzoo.report import page, reading  # imported here: Bokeh may be missing
 
+        folders = [self.kept.run(name, self.seed) for name in recipes]
         finished = [str(folder) for folder in folders if (folder / "exported").exists()]
         if finished:
-            page.write(reading.runs(finished), self._path("report.html"), EMBEDDED)
-
-    # === Files ===
-
-    def _path(self, *parts: str) -> pathlib.Path:
-        path = pathlib.Path(self.workdir, *parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def _folder(self, name: str, seed: int) -> pathlib.Path:
-        return pathlib.Path(self.workdir, name, f"seed{seed}")
-
-    def _card(self, name: str, seed: int) -> pathlib.Path:
-        return self._folder(name, seed) / "exported" / name / "card.json"
+            page.write(reading.runs(finished), self.kept.path("report.html"), EMBEDDED)
 
 
 def main(compare: Compare = Compare()) -> leaderboard.Table:  # noqa: B008 - never changed, `cli.parse` copies it
     """Compares recipes on the same images."""
     return compare.run()
-
-
-def _child(arguments: list[str], log: pathlib.Path) -> bool:
-    """Runs Python, in a session of its own; whether it ended well. Its words go into a file.
-
-    A signal that stops this process is handed on, once, and waited for: the child saves.
-    """
-    with log.open("w") as file:
-        child = subprocess.Popen(
-            [sys.executable, *arguments], stdout=file, stderr=file, start_new_session=True
-        )
-        try:
-            return child.wait() == 0
-        except KeyboardInterrupt as stopped:
-            child.send_signal(getattr(stopped, "signum", signal.SIGINT))
-            child.wait()
-            raise
-
-
-def speed_of(recipe: str, clock: str, flags: list[str]) -> trial.Speed:
-    """How fast a recipe is with these flags; in a process of its own, for it leaves much behind."""
-    main = importlib.import_module(f"sslzoo.recipes.{recipe}").main
-    return trial.measure(main, signature.parse(main, [recipe, *flags]), clock)
-
-
-def _last_line(path: pathlib.Path) -> str:
-    """The error in a log, or else its last line."""
-    lines = [line for line in path.read_text().splitlines() if line]
-    return next((line for line in lines if line.startswith("error: ")), (lines or ["?"])[-1])
-
-
-def _minutes(folder: pathlib.Path, clock: str) -> float:
-    """That a run trained, over all its attempts, by its log."""
-    column = UNITS[clock][1]
-    with (folder / "log.csv").open(newline="") as file:
-        return sum(float(row[column]) for row in csv.DictReader(file)) / 60
-
-
-if __name__ == "__main__":
-    found = speed_of(sys.argv[1], sys.argv[2], sys.argv[3:])
-    sys.stdout.write(json.dumps(dataclasses.asdict(found)) + "\n")

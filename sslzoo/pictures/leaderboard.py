@@ -24,30 +24,40 @@ class Table:
         cards: {name: the cards of its runs, one a seed}.
         caption: what the numbers are of, one line.
         unit: of the minutes that the cards say.
+        controls: {what it is: one dict a seed, of `epochs`, `minutes`, `seed` and `accuracy`}.
     """
 
     cards: dict[str, list[dict[str, Any]]]
     caption: str
     unit: str = "minutes"
+    controls: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Markdown, the best first."""
+        """Markdown, the best first; below it what no pretext was needed for."""
         lines = [
             f"| recipe | epochs | {self.unit} | best stage | random init | gain |",
             "|---|---|---|---|---|---|",
+            *map(self._row, self.order),
         ]
-        order = sorted(self.cards, key=lambda name: -_mean(self._best(name)))
-        for name in order:
-            cards = self.cards[name]
-            best, random = self._best(name), self._best(name, "random_accuracy")
-            stages = {row["stage"]: 0 for row in (_top(card) for card in cards)}
-            minutes = statistics.fmean(card["minutes"] for card in cards)
-            gains = [ours - theirs for ours, theirs in zip(best, random, strict=True)]
-            lines.append(
-                f"| {name} | {cards[0]['flags']['epochs']} | {minutes:.1f} | **{percent(best)}** "
-                f"(`{'`, `'.join(stages)}`) | {percent(random)} | {100 * _mean(gains):+.1f} |"
-            )
+        for name, runs in self.controls.items():
+            accuracy = percent([run["accuracy"] for run in runs])
+            lines.append(f"| {name} | {runs[0]['epochs']} | {_minutes(runs)} | {accuracy} | | |")
         return "\n".join([*lines, "", self.caption])
+
+    @property
+    def order(self) -> list[str]:
+        """The recipes, the best first."""
+        return sorted(self.cards, key=lambda name: -_mean(self._best(name)))
+
+    def _row(self, name: str) -> str:
+        cards = self.cards[name]
+        best, random = self._best(name), self._best(name, "random_accuracy")
+        stages = {row["stage"]: 0 for row in (_top(card) for card in cards)}
+        gains = [ours - theirs for ours, theirs in zip(best, random, strict=True)]
+        return (
+            f"| {name} | {cards[0]['flags']['epochs']} | {_minutes(cards)} | **{percent(best)}** "
+            f"(`{'`, `'.join(stages)}`) | {percent(random)} | {100 * _mean(gains):+.1f} |"
+        )
 
     def _best(self, name: str, key: str = "accuracy") -> list[float]:
         """The highest score of any stage, of each run."""
@@ -64,6 +74,8 @@ class Table:
                 for card in cards:
                     for row in card["scores"]:
                         writer.writerow({"name": name, "seed": card["seed"], **row})
+            for name, runs in self.controls.items():
+                writer.writerows({"name": name, **run} for run in runs)
         if self.cards:
             pictures.save_png(folder / "stages.png", self.plot())
 
@@ -120,6 +132,10 @@ def machine() -> str:
         names = [line for line in path.read_text().splitlines() if line.startswith("model name")]
         model = names[0].split(":")[1].strip() if names else model
     return f"{cores} cores ({' '.join(model.split())})"
+
+
+def _minutes(runs: list[dict[str, Any]]) -> str:
+    return f"{_mean([run['minutes'] for run in runs]):.1f}"
 
 
 def _mean(values: list[float]) -> float:

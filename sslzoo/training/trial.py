@@ -1,7 +1,13 @@
-"""How long does a step of a recipe take here? So a budget in minutes becomes a number of epochs."""
+"""How long does a step of a recipe take here? So a budget in minutes becomes a number of epochs.
+
+python -m sslzoo.training.trial jigsaw cpu --dataset=FILE.npz  # a line of JSON
+"""
 
 import dataclasses
 import functools
+import importlib
+import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -9,6 +15,7 @@ from typing import Any
 
 import keras
 
+from sslzoo import signature
 from sslzoo.pretext import Pretext
 from sslzoo.training.run import Run
 
@@ -99,3 +106,14 @@ def measure(main: Callable[..., Any], given: dict[str, Any], clock: str) -> Spee
         except Measured as done:
             return done.args[0]
     raise AssertionError("it has trained nothing")
+
+
+def speed_of(recipe: str, clock: str, flags: list[str]) -> Speed:
+    """How fast a recipe is with these flags; it leaves much behind in this process."""
+    main = importlib.import_module(f"sslzoo.recipes.{recipe}").main
+    return measure(main, signature.parse(main, [recipe, *flags]), clock)
+
+
+if __name__ == "__main__":
+    found = speed_of(sys.argv[1], sys.argv[2], sys.argv[3:])
+    sys.stdout.write(json.dumps(dataclasses.asdict(found)) + "\n")

@@ -1,0 +1,90 @@
+"""The folder of a comparison: where its runs lie, what is finished, and the table of that."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+from absl import logging
+
+from sslzoo.errors import writing
+from sslzoo.pictures.leaderboard import Table
+
+# Of each clock of `trial`: the unit of a budget, and the column of log.csv.
+UNITS = {"wall": ("minutes", "seconds"), "cpu": ("CPU minutes", "cpu_seconds")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Runs of some recipes, each with some seeds, and of controls that need none.
+
+    Args:
+        workdir: the folder.
+        recipes: names.
+        controls: names of the table's rows.
+        seeds: of the runs of each.
+        clock: one of `UNITS`.
+    """
+
+    workdir: str
+    recipes: Iterable[str]
+    controls: Iterable[str]
+    seeds: range
+    clock: str
+
+    def path(self, *parts: str) -> pathlib.Path:
+        """A file in the folder, whose own folder is made."""
+        path = pathlib.Path(self.workdir, *parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def run(self, recipe: str, seed: int) -> pathlib.Path:
+        """The folder of a run."""
+        return pathlib.Path(self.workdir, recipe, f"seed{seed}")
+
+    def result(self, name: str, seed: int) -> pathlib.Path:
+        """The card of a recipe's run, or what a control gave."""
+        if name in self.controls:
+            return self.path("controls", f"{'_'.join(name.replace(',', '').split())}_{seed}.json")
+        return self.run(name, seed) / "exported" / name / "card.json"
+
+    @property
+    def todo(self) -> list[tuple[str, int]]:
+        """(name, seed) of what is not finished, controls after the recipes."""
+        every = [(name, seed) for seed in self.seeds for name in [*self.recipes, *self.controls]]
+        return [one for one in every if not self.result(*one).exists()]
+
+    def table(self, caption: str) -> Table:
+        """Of what is finished; written as Markdown, CSV and a plot."""
+        cards = {}
+        for name in self.recipes:
+            found = self._found(name)
+            judged = [self._timed(name, card) for card in found if card["scores"]]
+            if len(judged) < len(found):
+                logging.warning("%s is left out: no probe could be made of it", name)
+            if judged:
+                cards[name] = judged
+        controls = {name: rows for name in self.controls if (rows := self._found(name))}
+        table = Table(cards, caption, UNITS[self.clock][0], controls)
+        table.save(pathlib.Path(self.workdir))
+        return table
+
+    def keep(self, name: str, seed: int, found: dict[str, Any]) -> None:
+        """Writes what a control gave."""
+        path = self.result(name, seed)
+        with writing(path):
+            path.write_text(json.dumps({**found, "seed": seed}) + "\n")
+
+    def _found(self, name: str) -> list[dict[str, Any]]:
+        """Of all seeds that are finished."""
+        paths = [self.result(name, seed) for seed in self.seeds]
+        return [json.loads(path.read_text()) for path in paths if path.exists()]
+
+    def _timed(self, recipe: str, card: dict[str, Any]) -> dict[str, Any]:
+        """A card with the minutes that its run trained, over all attempts, by its log."""
+        column = UNITS[self.clock][1]
+        with (self.run(recipe, card["seed"]) / "log.csv").open(newline="") as file:
+            seconds = sum(float(row[column]) for row in csv.DictReader(file))
+        return {**card, "minutes": seconds / 60}

@@ -1,0 +1,78 @@
+"""What labels alone give in the time that a pretext had: the same network, trained from scratch.
+
+One of the controls that arXiv:2202.03365 wants beside every score. In a process of its own:
+
+python -m sslzoo.training.controls '{"encoder": "rotation", "dataset": "cifar10.npz", ...}'
+"""
+
+import json
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from sslzoo import data, probes, zoo
+from sslzoo.data.order import keys
+from sslzoo.probes.finetuning import STEP
+from sslzoo.training.trial import CLOCKS
+
+ROUNDS = 10  # after each a tenth of the labels says how good the weights are
+RATE = 0.1  # the highest, as of `sslzoo probe --scratch_rate`
+TRIAL = (20, 80)  # steps of two trainings, whose difference says how long a step takes
+
+
+def from_scratch(
+    encoder: str, dataset: str, data_dir: str, labels: int, minutes: float, clock: str, seed: int
+) -> dict[str, Any]:
+    """Trains an encoder's architecture anew on labels for some minutes and tests it.
+
+    Args:
+        encoder: an exported one, whose card has its `image_size`.
+        dataset: labelled images, brought to that size.
+        data_dir: where TensorFlow Datasets keeps prepared datasets.
+        labels: how many, those of the first draw of `Run.probe` with this seed; 0 takes all.
+        minutes: of training.
+        clock: one of `trial.CLOCKS`.
+        seed: of weights, order, crops and the labels held out.
+
+    Returns:
+        labels, epochs, minutes and accuracy.
+    """
+    keras.utils.set_random_seed(seed)
+    model, card = zoo.open_encoder(encoder)
+    side = card["image_size"]
+    train, test = (
+        data.load(dataset, split, data_dir=data_dir, resize=side, labels=True)
+        for split in ("train", "test")
+    )
+    table = np.arange(train.size)
+    if 0 < labels < train.size:
+        table = keys(tf.range(labels), seed, train.size, train.size, shuffle=True)["index"].numpy()
+    now, classes = CLOCKS[clock], len(train.class_names or [])
+
+    def trained(steps: int, rounds: int, choose: bool) -> tuple[probes.Head, float]:
+        """The head, and the minutes it took."""
+        started = now()
+        settings = {"epochs": rounds, "steps": steps, "choose": choose, "learning_rate": RATE}
+        head = probes.scratch(model, train, classes, side, seed, table=table, **settings)
+        return head, (now() - started) / 60
+
+    few, more = (trained(steps, 1, False)[1] for steps in TRIAL)
+    steps = max(ROUNDS, int(minutes / (more - few) * (TRIAL[1] - TRIAL[0])))
+    logging.info("%d steps on %d labels ...", steps, len(table))
+    head, took = trained(steps, ROUNDS, True)
+    right = np.equal(*head.predict(test.examples(crop=side, shuffle=False)))
+    epochs = steps * STEP / len(table)
+    return {
+        "labels": len(table),
+        "epochs": max(1, round(epochs)),
+        "minutes": took,
+        "accuracy": float(np.mean(right)),
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(from_scratch(**json.loads(sys.argv[1]))) + "\n")
