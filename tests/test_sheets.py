@@ -1,4 +1,4 @@
-"""Run sheets: what their text says is what their flags do, and what the README's table says."""
+"""Run sheets: what their text says is what their flags do, and what their table says."""
 
 import dataclasses
 import functools
@@ -200,8 +200,9 @@ def test_the_encoder_that_it_names_is_the_one_it_trains(sheet):
 
 
 def rows():
-    """The rows of the README's table that have a sheet: {sheet's name: cells}."""
-    table = re.search(r"<!-- results -->\n(.*?)<!-- /", (ROOT / "README.md").read_text(), re.S)
+    """The rows of the table that have a sheet: {sheet's name: cells}."""
+    texts = (ROOT / "recipes/README.md").read_text()
+    table = re.search(r"## What each sheet gives\n.*?\n\n(\|.*?)\n\n", texts, re.S)
     cells = [line.strip("| ").split(" | ") for line in table[1].splitlines()[2:]]
     sheets = {re.search(r"recipes/(\w+)\.flags|$", row[-1])[1]: row for row in cells}
     return {name: row for name, row in sheets.items() if name}
