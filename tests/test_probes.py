@@ -177,6 +177,29 @@ def test_a_fit_ends_near_the_minimum_and_goes_on_from_where_it_is():
     assert loss(softmax.fit(x, y, 0.01, found, 1.0)) <= loss(found)
 
 
+def test_c_is_looked_for_on_the_first_draw_alone(encoder, monkeypatch):
+    """It is the slow part of a fit; no label of another draw is held out for it."""
+    found, fitted = [], []
+    best, fit = softmax.best, softmax.fit
+
+    def looked(*args):
+        found.append(best(*args))
+        fitted.clear()
+        return found[-1]
+
+    def watched(x, y, strength, *rest):
+        fitted.append(strength)
+        return fit(x, y, strength, *rest)
+
+    monkeypatch.setattr(softmax, "best", looked)
+    monkeypatch.setattr(softmax, "fit", watched)
+    draws = [coloured(30, seed, noise=3) for seed in (5, 6, 7)]
+    scores = probes.linear(encoder, draws, coloured(80, 9, noise=3), random_init=False)
+    assert [row["C"] for row in scores.rows] == [c for _, c, _ in found]
+    assert len(found) == 2, "once for a stage"
+    assert fitted == [scores.rows[0]["C"], scores.rows[1]["C"]] * 2
+
+
 def test_several_draws_of_labels_give_mean_and_deviation(encoder):
     draws = [coloured(30, seed, noise=3) for seed in (5, 6)]
     test = coloured(80, 1, noise=3)

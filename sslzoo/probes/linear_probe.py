@@ -34,7 +34,7 @@ class Scores:
     """Rows of a linear probe: dicts of stage, dims, C, accuracy, std, knn and the twin's `random_`.
 
     Over several draws of labels accuracy and knn are means, std is the standard deviation of the
-    accuracy (None for one draw), and C the middle one.
+    accuracy (None for one draw), and C is chosen on labels held out of the first draw.
     """
 
     rows: list[dict[str, Any]]
@@ -157,7 +157,8 @@ def _over_draws(
         for stage in [*x]:
             asked = x_test.pop(stage) if i == len(draws) - 1 else x_test[stage]
             part = x.pop(stage), y, asked, y_test
-            row = _fit(stage, *part, seed + i) | {"knn": _vote(*part, embed.channels[stage])}
+            found = rows[stage][0]["C"] if i else 0.0
+            row = _fit(stage, *part, seed, found) | {"knn": _vote(*part, embed.channels[stage])}
             rows.setdefault(stage, []).append(row)
     return {stage: _mean(of_draws) for stage, of_draws in rows.items()}, np.concatenate(labels)
 
@@ -170,7 +171,7 @@ def _mean(fits: list[dict[str, Any]]) -> dict[str, Any]:
         "dims": fits[0]["dims"],
         "accuracy": float(np.mean(accuracies)),
         "std": deviation(accuracies),
-        "C": sorted(fit["C"] for fit in fits)[len(fits) // 2],
+        "C": fits[0]["C"],
         "knn": float(np.mean([fit["knn"] for fit in fits])),
     }
 
@@ -217,12 +218,21 @@ def _vote(
 
 
 def _fit(
-    stage: str, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, seed: int
+    stage: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    x_test: np.ndarray,
+    y_test: np.ndarray,
+    seed: int,
+    strength: float = 0.0,
 ) -> dict[str, Any]:
-    """One row: C by a split of the training labels, then the plane over all of them."""
+    """One row: a plane over all labels, with C = `strength`, or found by a split of them."""
     dims = x.shape[1]
     x, x_test = softmax.span(*softmax.standardised(x, x, x_test))
-    plane, strength, _ = softmax.best(x, y, dims, seed)
+    if strength:
+        plane = softmax.fit(x, y, strength)
+    else:
+        plane, strength, _ = softmax.best(x, y, dims, seed)
     accuracy = plane.accuracy(x_test, y_test)
     logging.info("%s: accuracy %.4f with C %.2g", stage, accuracy, strength)
     return {"stage": stage, "dims": dims, "accuracy": accuracy, "C": strength}
