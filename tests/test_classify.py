@@ -88,8 +88,27 @@ def test_the_card_says_what_made_it_and_the_zoo_shows_it(frozen, data):
     assert card["encoder"]["recipe"] == "toy"
     assert card["flags"]["dataset"] == data
     assert card["dataset"] == {"name": data, "images": 120, "test_images": 40}
-    best = f"{card['scores'][0]['accuracy']:.1%} (random init"
+    assert card["labels"] == 120
+    command = f"sslzoo classify --encoder={card['flags']['encoder']} --dataset={data} --top_k=2"
+    assert card["command"] == command
+    assert "3 classes apart" in card["intended_use"]
+    assert "red, green, blue" in card["intended_use"]
+    row = card["scores"][0]
+    shares = [f"{100 * row[key]:.1f} %" for key in row if key.endswith("accuracy")]
+    assert [share in card["limits"][1] for share in shares] == [True] * 3
+    assert "120 of 120 labelled images" in card["limits"][2]
+    assert "Apache-2.0" in card["licence"]
+    best = f"{row['accuracy']:.1%} (random init"
     assert best in str(entry)
+
+
+@pytest.mark.parametrize(
+    ("flags", "labels"),
+    [({}, 50), ({"train_images": 500}, 120), ({"finetune": True}, 120), ({"head": "mlp"}, 120)],
+)
+def test_the_card_says_how_many_labels_were_seen(animals, data, flags, labels):
+    run = Classify(encoder=str(animals / "lion"), dataset=data, **{"train_images": 50, **flags})
+    assert run._about(40)["labels"] == labels
 
 
 def test_the_export_answers_as_it_was_scored(frozen):

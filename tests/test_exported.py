@@ -6,6 +6,7 @@ Without an animal there, every test here is skipped.
 import importlib
 import pathlib
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -31,6 +32,12 @@ def test_the_pins_are_current():
     assert {animal.name: animal.sha256 for animal in ANIMALS} == export.SHIPPED
 
 
+def set_by(main, parsed):
+    """All flags as text, but for where it is done."""
+    flags = signature.flags_of(main, parsed)
+    return {f.name: signature.text(f.default) for f in flags if f.name != "workdir"}
+
+
 @each
 def test_the_card_remakes_it_anywhere_and_is_honest(animal):
     card = animal.card
@@ -39,6 +46,10 @@ def test_the_card_remakes_it_anywhere_and_is_honest(animal):
     flags = [f"--{name}={value}" for name, value in card["flags"].items()]
     parsed = signature.parse(main, [card["recipe"], *flags])
     assert parsed["classify" if package == "commands" else "run"].seed == card["seed"]
+    if command := card.get("command"):  # that of `rotation` is older
+        words = [word for word in shlex.split(command) if word.startswith("--")]
+        again = signature.parse(main, [card["recipe"], *words])
+        assert set_by(main, again) == set_by(main, parsed)
     assert not re.search(r'"[/~]', pathlib.Path(animal.path, "card.json").read_text())
     assert all({"accuracy", "random_accuracy"} <= row.keys() for row in card["scores"])
     assert re.search(r"% \(random init .*% *\) *[\d.]+ MB", str(animal))

@@ -19,13 +19,14 @@ from PIL import Image
 from sslzoo import export, pictures, probes
 from sslzoo.commands import report
 from sslzoo.errors import UserError
-from sslzoo.report import embedding, reading
+from sslzoo.report import embedding, facts, reading
 
 pytest.importorskip("bokeh")
 from bokeh.models import ColumnDataSource, Whisker
 
 from sslzoo.report import plots, rendering
 
+ROOT = pathlib.Path(__file__).parents[1]
 HOSTILE = "<img src=x onerror=alert(1)>"
 EVIL = "</script><script>alert(1)</script>"
 CLASSES = ["blue", "green", HOSTILE]
@@ -57,7 +58,9 @@ def folder(tmp_path_factory):
         pictures.save_png(run / "puzzles.png", np.full((20, 30, 3), 90, np.uint8))
         odd = {"stage": EVIL, "accuracy": 0.1, "std": EVIL, "random_accuracy": None, "dims": EVIL}
         card = {"recipe": "toy", "minutes": EVIL, "seed": 7, "scores": [*SCORES, odd]}
-        card["flags"] = flags
+        card |= {"flags": flags, "intended_use": f"For {EVIL}", "limits": ["Of few", HOSTILE, 3]}
+        card |= {"licence": f"Whose? {EVIL}", "command": f"run '--evil={EVIL}'  --seed=7"}
+        card |= {"cpu_minutes": 12.5}
         export.save(tiny_encoder(), run / "exported/toy", card=card, image_size=16)
     return root
 
@@ -125,6 +128,48 @@ def test_a_zoo_has_a_card_for_each_animal(pages):
     words = text_of(pages["zoo"])
     assert "toy 75.0 ± 3.4 % (stage2); random init 62.5 %" in words
     assert "zoo.load(" in words
+
+
+@pytest.mark.parametrize("name", ["runs", "zoo"])
+def test_what_it_is_for_and_what_limits_it_stands_on_both_pages(pages, name):
+    words = text_of(pages[name])
+    assert f"For {EVIL}" in words
+    assert f"Limits and licence Of few {HOSTILE} Whose? {EVIL} Make it again" in words
+    assert "CPU minutes of training 12.5" in words
+    (command, *_) = re.findall(r'<pre class="command">(.*?)</pre>', pages[name].read_text(), re.S)
+    copied = html.unescape(re.sub(r"<[^>]*>", "", command))
+    assert copied == f"run '--evil={EVIL}'  --seed=7", "to the space"
+
+
+@pytest.mark.parametrize("wrong", [None, 3, {}, {"a": 1}, [3], True])
+def test_words_of_wrong_types_are_left_out(wrong):
+    names = ("intended_use", "limits", "licence", "command")
+    assert facts.words(dict.fromkeys(names, wrong)) == {"limits": []}
+    assert facts.words({"limits": "one"}) == facts.words({}) == {"limits": []}
+
+
+def test_a_card_without_words_is_shown_without_them(tmp_path):
+    shutil.copytree(ROOT / "exported/rotation", tmp_path / "zoo/old", symlinks=True)
+    file = tmp_path / "zoo/old/card.json"
+    card = json.loads(file.read_text())
+    new = ("intended_use", "limits", "licence", "command", "cpu_minutes")
+    file.write_text(json.dumps({key: card[key] for key in card if key not in new}))
+    report.main(root=str(tmp_path / "zoo"))
+    words = text_of(tmp_path / "zoo/index.html")
+    assert "62.4 % (stage3); random init 49.9 % recipe rotation" in words
+    for heading in ("Limits", "Make it again", "CPU minutes", "Classifiers"):
+        assert heading not in words
+
+
+def test_a_classifier_stands_there_as_one(folder, tmp_path):
+    row = {"stage": "stage2", "accuracy": 0.75, "random_accuracy": 0.5, "majority_accuracy": 0.25}
+    card = {"recipe": "classify", "classes": CLASSES, "labels": 2000, "scores": [row]}
+    export.save(tiny_encoder(), tmp_path / "zoo/teller", card=card, image_size=16)
+    report.main(root=str(tmp_path / "zoo"))
+    words = text_of(tmp_path / "zoo/index.html")
+    assert "75.0 % (stage2); random init 50.0 %; commonest class 25.0 %" in words
+    assert "classes 3 labels seen 2,000" in words
+    assert "Classifiers have learned from labels" in words
 
 
 @pytest.mark.parametrize("name", ["runs", "zoo"])

@@ -18,6 +18,7 @@ from absl import logging
 
 from sslzoo import data, encoders, export, pictures, probes, ranges, zoo
 from sslzoo.errors import UserError, writable_folder
+from sslzoo.export import model_card
 from sslzoo.pictures import confusion
 from sslzoo.ranges import Count, Pad, Positive, Seed
 
@@ -165,9 +166,13 @@ class Classify:
 
     def _about(self, tested: int) -> dict[str, Any]:
         """What made it, for the card."""
-        flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
-        dataset = {"name": self.dataset, "images": self.sources[0].size, "test_images": tested}
+        flags, defaults = _flags(self), _flags(type(self)())
+        all_seen = self.finetune or self.head != "linear"
+        size = self.sources[0].size
+        dataset = {"name": self.dataset, "images": size, "test_images": tested}
         about = {"flags": flags, "dataset": dataset, "seed": self.seed, "classes": self.classes}
+        about["labels"] = size if all_seen else min(self.train_images, size)
+        about["command"] = model_card.command(["sslzoo", "classify"], flags, defaults)
         return {"recipe": "classify", **about}
 
     # === What comes out ===
@@ -178,6 +183,7 @@ class Classify:
         sheet = pathlib.Path(self.workdir, "confusion.png")
         pictures.save_png(sheet, confusion.picture(counts, self.classes))
         answer = _ranked(head, self.classes, self.top_k)
+        card = model_card.of_classifier(card, self.size)
         export.save(head.encoder, path, card=card, image_size=self.size, classify=answer)
         logging.info(
             "held-out accuracy %.2f%% (%s); on a random-init encoder %.2f%%, majority class %.2f%%",
@@ -192,6 +198,11 @@ class Classify:
 def main(classify: Classify = Classify()) -> list[dict[str, Any]]:  # noqa: B008 - never changed, `cli.parse` copies it
     """Makes a classifier of an encoder."""
     return classify.run()
+
+
+def _flags(classify: Classify) -> dict[str, str]:
+    """The fields as text."""
+    return {name: str(value) for name, value in dataclasses.asdict(classify).items()}
 
 
 def _ranked(

@@ -34,6 +34,7 @@ def write(entries: Sequence[zoo.Entry], root: pathlib.Path, file: pathlib.Path) 
             "color": colors[entry.name],
             "embeds": pathlib.Path(entry.path, reading.ENCODER).exists(),
             "facts": facts.of(entry.card),
+            "words": facts.words(entry.card),
             "flags": facts.flags(entry.card),
             "best": reading.best(entry.card.get("scores") or []),
             "random": reading.best(entry.card.get("scores") or [], "random_accuracy"),

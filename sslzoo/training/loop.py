@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo import pictures
-from sslzoo.data import Source
+from sslzoo.data import Paired, Source
 from sslzoo.errors import UserError, writing
 from sslzoo.pretext import Pretext
 from sslzoo.training import callbacks, checkpoints, workdir
@@ -56,6 +56,7 @@ def pretrain(
         source = run.train_source
     else:
         _check_source(source, run)
+        run.second = source.second if isinstance(source, Paired) else None
     run.look_at_probe(pretext.crop)
     preview = _preview(pretext, run, source)
     _draw_source(folder / "source.png", preview, source, pretext.crop)

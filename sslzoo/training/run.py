@@ -14,12 +14,12 @@ from absl import logging
 
 from sslzoo import data, encoders, export, precision, probes, ranges, zoo
 from sslzoo.errors import UserError, writable_folder, writing
-from sslzoo.export import formats
+from sslzoo.export import formats, model_card
 from sslzoo.pictures import filters, save_png
 from sslzoo.precision import Precision
 from sslzoo.pretext import Pretext
 from sslzoo.ranges import Area, Count, Epochs, OptionalCount, Pad, Positive, Seed, Weight
-from sslzoo.training import devices, workdir
+from sslzoo.training import devices, remade, workdir
 from sslzoo.training.optimizers import Optimizers
 from sslzoo.training.probing import Probing
 
@@ -100,6 +100,8 @@ class Run(Optimizers, Probing):
 
     # Why there is no probe though one was wanted; no flag.
     no_labels: UserError | None = dataclasses.field(default=None, init=False)
+    # What else `pretrain` was given: the second source of a pair; no flag.
+    second: data.Source | None = dataclasses.field(default=None, init=False)
 
     def start(
         self, recipe: str, flags: dict[str, str], defaults: dict[str, str] | None = None
@@ -117,6 +119,7 @@ class Run(Optimizers, Probing):
         formats.check(self.formats)
         self.recipe, self.flags, self.started = recipe, flags, time.time()
         self.defaults = defaults or {}
+        self.folders = [self.workdir]  # of all its phases
         folder = writable_folder(self.workdir)
         workdir.lock(folder)
         workdir.claim_flags(folder, flags, self.defaults, MAY_DIFFER)
@@ -142,6 +145,7 @@ class Run(Optimizers, Probing):
         opened = ("labelled", "train_source", "test_source")  # the images are the same
         vars(second).update({name: vars(self)[name] for name in opened if name in vars(self)})
         second.start(self.recipe, {**self.flags, "workdir": second.workdir}, self.defaults)
+        self.folders.append(second.workdir)
         return second
 
     # === Data ===
@@ -254,11 +258,13 @@ class Run(Optimizers, Probing):
             card.pop("started_from", None)
             sees = JUDGED
         card["input"] = f"RGB in [0, 1], any size; trained on {sees}"
+        card = model_card.of_encoder(card, size)
         made = export.save(encoder, path, card=card, image_size=size, formats=self.formats)
         logging.info("exported to %s", made)
         if image_model is not None:
             path = f"{path}_{image_model.name}"
-            made = export.save_image_model(image_model, path, card=self.card(None))
+            card = model_card.of_painter(self.card(None))
+            made = export.save_image_model(image_model, path, card=card)
             logging.info("exported to %s", made)
         return scores
 
@@ -272,5 +278,6 @@ class Run(Optimizers, Probing):
             "seed": self.seed,
             "minutes": round((time.time() - self.started) / 60, 1),
             "scores": scores.rows if scores else None,
+            **remade.of(self, scores),
             **({"started_from": started_from} if started_from else {}),
         }

@@ -1,0 +1,52 @@
+"""What the card of a run says of its making that only the run knows: command, clock, labels."""
+
+import csv
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import sslzoo
+from sslzoo import probes
+from sslzoo.export import model_card
+
+if TYPE_CHECKING:
+    from sslzoo.training.run import Run
+
+RECIPES = pathlib.Path(sslzoo.__file__).parent / "recipes"
+
+
+def of(run: "Run", scores: probes.Scores | None) -> dict[str, Any]:
+    """For `card.json`: how to make it again, what it cost, what else it saw, how it was judged."""
+    said: dict[str, Any] = {
+        "command": command(run.recipe, run.flags, run.defaults),
+        "cpu_minutes": cpu_minutes(run.folders),
+    }
+    if run.second:
+        said["second_dataset"] = {"name": run.second.spec, "images": run.second.size}
+    if scores:
+        said["probe"] = {
+            "dataset": run.probe_dataset or run.dataset,
+            "labels": scores.train_labels,
+            "draws": scores.draws,
+            "test_images": scores.test_labels,
+        }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def command(recipe: str, flags: Mapping[str, str], defaults: Mapping[str, str]) -> str:
+    """The line that runs a recipe of ours, or a user's own file, with these flags."""
+    ours = (RECIPES / f"{recipe}.py").is_file()
+    program = ["-m", f"sslzoo.recipes.{recipe}"] if ours else [f"{recipe}.py"]
+    return model_card.command(["python", *program], flags, defaults)
+
+
+def cpu_minutes(folders: Iterable[str]) -> float | None:
+    """CPU time of the epochs in `log.csv` of all the folders; None where a row does not say it."""
+    seconds = 0.0
+    for folder in folders:
+        try:
+            with open(pathlib.Path(folder, "log.csv"), newline="") as file:
+                seconds += sum(float(row["cpu_seconds"]) for row in csv.DictReader(file))
+        except (OSError, KeyError, ValueError, TypeError, csv.Error):  # an older run's
+            return None
+    return round(seconds / 60, 1)
