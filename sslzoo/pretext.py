@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sslzoo import precision, ranges
+from sslzoo import precision
 from sslzoo.errors import UserError
+from sslzoo.flags import ranges
 
 NOT_KEPT = ("self", "encoder", "inputs", "outputs", "kwargs")  # of the arguments of `__init__`
 
@@ -21,7 +22,7 @@ class Pretext(keras.Model):
     A subclass builds its network in `__init__` and hands `inputs` and `outputs` up, so it is a
     functional model from birth: it can be summarised, saved and restored before the first batch.
     Every other argument of the class's own `__init__` is kept: as an attribute of the same name,
-    from that moment on, and for `get_config`. Annotations (see `sslzoo.ranges`) are checked
+    from that moment on, and for `get_config`. Annotations (see `sslzoo.flags.ranges`) are checked
     before `__init__` runs.
 
     What it learns from is either a loss given to `compile`, or its own `content_loss`, or, where

@@ -11,9 +11,9 @@ from conftest import examples, mirrored, tiny_encoder
 
 from sslzoo import training
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Count, Weight
 from sslzoo.parts import adversarial
 from sslzoo.parts.adversarial import Balance, TwoPlayer
-from sslzoo.ranges import Count, Weight
 from sslzoo.training import checkpoints
 
 EVERY = pytest.mark.parametrize("gan", typing.get_args(adversarial.GAN))

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from sslzoo import images, pictures
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Count, Pixels, Width
 from sslzoo.parts import decoders
 from sslzoo.parts.adversarial import GAN, TwoPlayer
-from sslzoo.ranges import Count, Pixels, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")

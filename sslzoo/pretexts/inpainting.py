@@ -13,12 +13,12 @@ import tensorflow as tf
 
 from sslzoo import images, pictures
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Count, Fraction, OptionalWidth, Pad, Pixels, Width
 from sslzoo.images import masks
 from sslzoo.parts import decoders
 from sslzoo.parts.adversarial import GAN, TwoPlayer
 from sslzoo.parts.holes import FILL, FillHoles, ShowHoles
 from sslzoo.parts.layers import ChannelWiseDense
-from sslzoo.ranges import Count, Fraction, OptionalWidth, Pad, Pixels, Width
 
 MEASURES = ("l1_percent", "l2_percent", "psnr")  # of the paper's Table 1
 MASKS = {"blocks": masks.random_blocks, "region": masks.random_region}  # of the whole image

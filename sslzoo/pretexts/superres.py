@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from sslzoo import pictures
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Count, Pixels, Weight, Width
 from sslzoo.images import psnr
 from sslzoo.parts import decoders
 from sslzoo.parts.adversarial import GAN, TwoPlayer
 from sslzoo.parts.layers import FusedBatchNormalization, PixelShuffle
 from sslzoo.precision import in_float32
-from sslzoo.ranges import Count, Pixels, Weight, Width
 
 VGG_LAYERS = {"vgg22": "block2_conv2", "vgg54": "block5_conv4"}  # after their ReLU
 VGG_SCALE = 12.75  # VGG's features are divided by it

@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from sslzoo import pictures
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import OptionalCount, OptionalWidth, Pixels, Share, Weight, Width
 from sslzoo.images import split_seed
 from sslzoo.parts import decoders
 from sslzoo.parts.adversarial import TwoPlayer
 from sslzoo.parts.history import History
 from sslzoo.precision import in_float32
-from sslzoo.ranges import OptionalCount, OptionalWidth, Pixels, Share, Weight, Width
 
 CHANNELS = {"edges": 1, "depth": 1, "normals": 3}
 # Side of the features and of the images -> kernels of up-convolutions without padding: AlexNet's.

@@ -11,8 +11,8 @@ from absl import logging
 
 from sslzoo import cli, training
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Count, OptionalCount, Positive, Width
 from sslzoo.pretexts.superres import Superres, srresnet
-from sslzoo.ranges import Count, OptionalCount, Positive, Width
 from sslzoo.training import Run
 
 

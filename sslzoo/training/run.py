@@ -12,13 +12,14 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import data, encoders, export, precision, probes, ranges, zoo
+from sslzoo import data, encoders, export, precision, probes, zoo
 from sslzoo.errors import UserError, writable_folder, writing
 from sslzoo.export import formats
+from sslzoo.flags import ranges
+from sslzoo.flags.ranges import Area, Count, Epochs, OptionalCount, Pad, Positive, Seed, Weight
 from sslzoo.pictures import filters, save_png
 from sslzoo.precision import Precision
 from sslzoo.pretext import Pretext
-from sslzoo.ranges import Area, Count, Epochs, OptionalCount, Pad, Positive, Seed, Weight
 from sslzoo.training import devices, workdir
 from sslzoo.training.optimizers import Optimizers
 from sslzoo.training.probing import Probing
