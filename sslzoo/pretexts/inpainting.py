@@ -16,7 +16,8 @@ from sslzoo.errors import UserError
 from sslzoo.flags.ranges import Count, Fraction, OptionalWidth, Pad, Pixels, Width
 from sslzoo.images import masks
 from sslzoo.parts import decoders
-from sslzoo.parts.adversarial import GAN, TwoPlayer
+from sslzoo.parts.adversarial import TwoPlayer
+from sslzoo.parts.gan_losses import GAN
 from sslzoo.parts.holes import FILL, FillHoles, ShowHoles
 from sslzoo.parts.layers import ChannelWiseDense
 

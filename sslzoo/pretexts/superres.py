@@ -15,7 +15,8 @@ from sslzoo.errors import UserError
 from sslzoo.flags.ranges import Count, Pixels, Weight, Width
 from sslzoo.images import psnr
 from sslzoo.parts import decoders
-from sslzoo.parts.adversarial import GAN, TwoPlayer
+from sslzoo.parts.adversarial import TwoPlayer
+from sslzoo.parts.gan_losses import GAN
 from sslzoo.parts.layers import FusedBatchNormalization, PixelShuffle
 from sslzoo.precision import in_float32
 
