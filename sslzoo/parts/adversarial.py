@@ -6,7 +6,8 @@ from absl import logging
 
 from sslzoo.parts import gan_losses
 from sslzoo.precision import in_float32
-from sslzoo.pretext import Pretext, replica_count
+from sslzoo.pretext import Pretext
+from sslzoo.pretext.learner import replica_count
 
 SCALARS = ("g_loss", "d_loss", "d_real", "d_fake")  # logged of every game
 WON = 0.99  # a discriminator that is right this often, on both sides, teaches the generator nothing

@@ -1,9 +1,11 @@
 """Maps of a scene as pictures: contours, depth, surface normals."""
 
+from typing import Any
+
 import numpy as np
 
 
-def shown_map(name, values, hole):
+def shown_map(name: str, values: Any, hole: float) -> np.ndarray:
     """Maps (B, H, W, channels) of that name -> (B, H, W, 3) in [0, 1].
 
     What is near is bright, depth of `hole` or less black; what faces right is red, up green, the
