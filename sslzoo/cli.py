@@ -21,8 +21,8 @@ from typing import Any
 from absl import flags as absl_flags
 from absl import logging
 
-from sslzoo import idle, names_only, quick_import, signature
 from sslzoo.errors import STOPPING, UserError, stop
+from sslzoo.flags import idle, names_only, quick_import, signature
 
 NOTHING_TO_SAY = 3  # an exit code
 

@@ -11,12 +11,12 @@ from conftest import examples, mirrored, tiny_encoder
 
 from sslzoo import training
 from sslzoo.errors import UserError
-from sslzoo.parts import adversarial
+from sslzoo.flags.ranges import Count, Weight
+from sslzoo.parts import gan_losses
 from sslzoo.parts.adversarial import Balance, TwoPlayer
-from sslzoo.ranges import Count, Weight
 from sslzoo.training import checkpoints
 
-EVERY = pytest.mark.parametrize("gan", typing.get_args(adversarial.GAN))
+EVERY = pytest.mark.parametrize("gan", typing.get_args(gan_losses.GAN))
 
 
 @keras.saving.register_keras_serializable("toy")
@@ -27,7 +27,7 @@ class Repaint(TwoPlayer):
         self,
         encoder,
         adversarial: Weight = 0.5,
-        gan: adversarial.GAN = "bce",
+        gan: gan_losses.GAN = "bce",
         critic_steps: Count = 1,
         **kwargs,
     ):
@@ -185,7 +185,7 @@ def test_a_batch_that_cannot_be_cut_is_refused_at_once(replicas, tmp_path):
 def test_losses_at_no_opinion():
     zero = tf.zeros((4, 1))
     expected = {"bce": (2 * np.log(2), np.log(2)), "lsgan": (0.5, 0.5)}
-    for gan in typing.get_args(adversarial.GAN):
+    for gan in typing.get_args(gan_losses.GAN):
         losses = expected.get(gan, (0, 0))
         np.testing.assert_allclose(make(gan=gan).adversarial_losses(zero, zero), losses, rtol=1e-6)
 
@@ -196,8 +196,8 @@ def test_being_right_lowers_the_discriminators_loss_and_being_fooled_the_generat
     right, wrong = pretext.adversarial_losses(high, low), pretext.adversarial_losses(low, high)
     assert right[0] < wrong[0]
     assert right[1] > wrong[1]
-    np.testing.assert_array_equal(pretext.accuracies(high, low), [1, 1])
-    np.testing.assert_array_equal(pretext.accuracies(low, high), [0, 0])
+    np.testing.assert_array_equal(gan_losses.accuracies(gan, high, low), [1, 1])
+    np.testing.assert_array_equal(gan_losses.accuracies(gan, low, high), [0, 0])
 
 
 @pytest.mark.parametrize("slope", [0.0, 1.0, 3.0])
@@ -230,7 +230,7 @@ def test_wgan_clips_the_critic_and_no_one_else(replicas):
         max(abs(v).max() for v in values(part))
         for part in (pretext.parameter_groups["discriminator"], pretext.ungrouped_variables)
     ]
-    assert largest[0] == pytest.approx(adversarial.CLIP)
+    assert largest[0] == pytest.approx(gan_losses.CLIP)
     assert largest[1] > 0.1
 
 

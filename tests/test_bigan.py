@@ -11,7 +11,7 @@ from conftest import examples, photo, tiny_encoder
 
 from sslzoo import encoders, export
 from sslzoo.errors import UserError
-from sslzoo.parts import adversarial
+from sslzoo.parts import gan_losses
 from sslzoo.pretexts.bigan import BiGAN, dense_encoder
 from sslzoo.recipes import bigan as bigan_recipe
 
@@ -76,7 +76,7 @@ def test_who_learns_from_which_loss():
 # === 3. The swap ===
 
 
-@pytest.mark.parametrize("gan", typing.get_args(adversarial.GAN))
+@pytest.mark.parametrize("gan", typing.get_args(gan_losses.GAN))
 def test_exchanging_pairs_and_labels_exchanges_the_losses(gan):
     pretext = small(gan=gan)
     real, fake = np.random.default_rng(0).normal(size=(2, 8, 1)).astype(np.float32)

@@ -13,9 +13,10 @@ import tensorflow as tf
 from PIL import Image
 
 from sslzoo import data as sources
-from sslzoo import export, probes, signature, zoo
+from sslzoo import export, probes, zoo
 from sslzoo.commands.classify import Classify
 from sslzoo.errors import UserError
+from sslzoo.flags import signature
 from sslzoo.pictures import confusion
 from sslzoo.probes import softmax
 

@@ -13,10 +13,11 @@ from typing import Literal
 import keras
 import pytest
 
-from sslzoo import cli, quick_import, ranges, signature
+from sslzoo import cli
 from sslzoo.commands import list as list_command
 from sslzoo.commands import train
 from sslzoo.errors import UserError
+from sslzoo.flags import quick_import, ranges, signature
 from sslzoo.recipes import jigsaw
 from sslzoo.training import Run
 
@@ -216,7 +217,7 @@ def test_the_small_commands_import_neither_tensorflow_nor_keras(line, no_librari
 
 
 def test_what_names_alone_cannot_tell_the_libraries_do(no_libraries):
-    code = "from sslzoo import cli, names_only; names_only.install = lambda: 1 / 0; cli.console()"
+    code = "from sslzoo import cli; cli.names_only.install = lambda: 1 / 0; cli.console()"
     assert shell("-c", code, "list", **no_libraries).stdout.startswith("name ")
 
 

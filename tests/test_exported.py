@@ -13,7 +13,8 @@ import pytest
 import skimage
 import tensorflow as tf
 
-from sslzoo import export, signature, zoo
+from sslzoo import export, zoo
+from sslzoo.flags import signature
 
 ROOT = pathlib.Path(__file__).parents[1]
 LIMIT = 2_000_000  # bytes an animal: a clone should stay light

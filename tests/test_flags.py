@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from conftest import tiny_encoder
 
-from sslzoo import cli, idle, ranges, signature, training
+from sslzoo import cli, training
 from sslzoo.commands import classify, report
 from sslzoo.errors import UserError
+from sslzoo.flags import idle, ranges, signature
 
 MAINS = {
     name: importlib.import_module(f"sslzoo.recipes.{name}").main for name in cli.modules("recipes")

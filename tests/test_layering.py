@@ -9,20 +9,9 @@ import sslzoo
 
 ROOT = pathlib.Path(sslzoo.__file__).parent
 ORDER = [
-    *(
-        "errors",
-        "ranges",
-        "signature",
-        "progress",
-        "precision",
-        "images",
-        "pictures",
-        "data",
-        "pretext",
-        "parts",
-    ),
+    *("errors", "flags", "progress", "precision", "images", "pictures", "data", "pretext", "parts"),
     *("encoders", "pretexts", "probes", "export", "zoo", "training", "report"),
-    *("idle", "names_only", "quick_import", "cli", "recipes", "commands", "__main__"),
+    *("cli", "recipes", "commands", "__main__"),
 ]
 NEVER = {  # package -> what it may not import though it comes earlier
     "parts": {"data"},
@@ -32,12 +21,8 @@ NEVER = {  # package -> what it may not import though it comes earlier
     "zoo": {"pretext", "pretexts", "data", "probes"},
     "training": {"pretexts"},
     "report": {"training", "pretext", "pretexts", "parts"},
-    "signature": {*ORDER} - {"errors", "ranges"},
-    "names_only": {*ORDER},
-    "quick_import": {*ORDER},
-    "idle": {*ORDER},
     # It finds recipes and commands by name.
-    "cli": {*ORDER} - {"errors", "names_only", "quick_import", "signature", "idle"},
+    "cli": {*ORDER} - {"errors", "flags"},
     "commands": {"recipes", "pretexts"},
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

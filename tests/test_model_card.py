@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from test_pipeline import RECIPES, TINY
 from toy import UpsideDown
 
-from sslzoo import data, signature, training
+from sslzoo import data, training
 from sslzoo.commands import classify
 from sslzoo.export import model_card
+from sslzoo.flags import signature
 from sslzoo.training import Run, remade
 
 SETS = {"dataset": {"name": "cats.npz", "images": 25000}}

@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 from conftest import tiny_encoder
 
-from sslzoo import cli, data, signature, training
+from sslzoo import cli, data, training
+from sslzoo.flags import signature
 from sslzoo.pictures import album
 from sslzoo.pretexts import bigan, inpainting, superres
 from sslzoo.recipes import inpainting as inpainting_recipe

@@ -10,8 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from sslzoo import cli, signature
+from sslzoo import cli
 from sslzoo.export import formats
+from sslzoo.flags import signature
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -13,7 +13,8 @@ import types
 import pytest
 from conftest import SHARED_DATA
 
-from sslzoo import cli, idle, signature
+from sslzoo import cli
+from sslzoo.flags import idle, signature
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHEETS = sorted((ROOT / "recipes").glob("*.flags"))

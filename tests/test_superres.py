@@ -11,7 +11,7 @@ from PIL import Image
 
 from sslzoo import encoders, export
 from sslzoo.errors import UserError
-from sslzoo.images import psnr
+from sslzoo.images import upscaling
 from sslzoo.parts.layers import PixelShuffle
 from sslzoo.pretexts import superres
 from sslzoo.pretexts.superres import Superres, srresnet
@@ -45,13 +45,13 @@ def test_the_answer_is_the_image_and_the_question_is_it_shrunk():
     question, answer = pretext.transform({"image": tf.constant(picture), "seed": (1, 2)})
     image = (answer + 1) / 2
     assert any(np.allclose(image, p, atol=1e-6) for p in (picture, picture[:, ::-1]))
-    np.testing.assert_allclose(question, superres.shrink(image, 4), atol=1e-5)
+    np.testing.assert_allclose(question, upscaling.shrink(image, 4), atol=1e-5)
 
 
 def test_images_are_shrunk_with_a_prefilter_as_pillow_does():
     plane = np.random.default_rng(0).uniform(0.3, 0.7, (32, 24)).astype(np.float32)
     expected = np.asarray(Image.fromarray(plane).resize((6, 8), Image.Resampling.BICUBIC))
-    shrunk = superres.shrink(tf.constant(np.stack([plane] * 3, -1)), 4)
+    shrunk = upscaling.shrink(tf.constant(np.stack([plane] * 3, -1)), 4)
     np.testing.assert_allclose(shrunk[..., 0], expected, atol=1e-4)
 
 
@@ -221,18 +221,18 @@ def test_similarity_is_that_of_y_without_the_border():
     a = np.full((20, 20, 3), 0.5, np.float32)
     b = a + np.float32(0.1)  # 0.1 * 219 / 255 of Y
     b[:4] = 1
-    found, _ = psnr.psnr_and_ssim(a, b, 4)
+    found, _ = upscaling.psnr_and_ssim(a, b, 4)
     assert float(found) == pytest.approx(-20 * np.log10(0.1 * 219 / 255), abs=0.01)
     green, blue = (a + np.eye(3, dtype=np.float32)[i] * 0.1 for i in (1, 2))
-    assert psnr.psnr_and_ssim(a, green, 4)[0] < psnr.psnr_and_ssim(a, blue, 4)[0]
+    assert upscaling.psnr_and_ssim(a, green, 4)[0] < upscaling.psnr_and_ssim(a, blue, 4)[0]
     noisy = a + np.random.default_rng(0).normal(0, 0.1, a.shape).astype(np.float32)
-    assert float(psnr.psnr_and_ssim(a, a, 4)[1]) == pytest.approx(1)
-    assert psnr.psnr_and_ssim(a, noisy, 4)[1] < 0.5
+    assert float(upscaling.psnr_and_ssim(a, a, 4)[1]) == pytest.approx(1)
+    assert upscaling.psnr_and_ssim(a, noisy, 4)[1] < 0.5
 
 
 def test_score_of_bicubic_itself_is_bicubics():
     pictures = [photo(33, i)[:, :30] for i in range(3)]
-    found = superres.score(lambda x: superres.enlarge(x[0], 2)[None], pictures, 2)
+    found = upscaling.score(lambda x: upscaling.enlarge(x[0], 2)[None], pictures, 2)
     assert found["psnr"] == found["bicubic_psnr"] > 20
     assert found["ssim"] == found["bicubic_ssim"]
 
@@ -242,10 +242,10 @@ def test_it_learns_to_beat_bicubic_on_squares_of_four_pixels():
     pictures = np.kron(blocks, np.ones((1, 2, 2, 1), np.float32))  # (16, 16, 16, 3)
     pretext = small(srresnet(4, 8), scale=2)
     pretext.compile(keras.optimizers.Adam(0.01))
-    x = np.stack([superres.shrink(tf.constant(picture), 2) for picture in pictures])
+    x = np.stack([upscaling.shrink(tf.constant(picture), 2) for picture in pictures])
     for _ in range(100):
         pretext.train_on_batch(x, pictures * 2 - 1)
-    found = superres.score(pretext.upscaler(), pictures, 2)
+    found = upscaling.score(pretext.upscaler(), pictures, 2)
     assert found["psnr"] > found["bicubic_psnr"] + 1
 
 
@@ -284,7 +284,7 @@ def test_picture_shows_bicubic_answer_and_truth(panels):
     pretext = small()
     x, y = next(iter(pretext.puzzles(examples(16, 2), 2)))
     (shown,) = panels(pretext, x[0].numpy(), y[0].numpy(), np.ones((16, 16, 3)))
-    np.testing.assert_array_equal(shown["bicubic"], superres.enlarge(x[0], 4))
+    np.testing.assert_array_equal(shown["bicubic"], upscaling.enlarge(x[0], 4))
     assert shown["answer"].min() == 1
     np.testing.assert_array_equal(shown["truth"], (y[0].numpy() + 1) / 2)
     assert "answer" not in panels(pretext, x[0].numpy(), y[0].numpy())[0]

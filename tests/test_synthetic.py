@@ -9,6 +9,7 @@ from conftest import mirrored, rendered_examples, tiny_encoder
 from sslzoo import encoders
 from sslzoo.errors import UserError
 from sslzoo.parts.history import History
+from sslzoo.pictures.maps import shown_map
 from sslzoo.pretexts import synthetic
 from sslzoo.pretexts.synthetic import Synthetic
 
@@ -77,7 +78,8 @@ def test_nothing_is_asked_where_depth_and_normals_are_not_known():
     network = make(edges=0, normals=0, adversarial=0)
     truth = network.transform(example)[1]["depth"].numpy().ravel()
     assert truth == pytest.approx([synthetic.HOLE, np.log(2)])
-    shown = synthetic.shown_map("depth", np.float32([[synthetic.HOLE, 1, 3, 2]])[..., None, None])
+    depths = np.float32([[synthetic.HOLE, 1, 3, 2]])[..., None, None]
+    shown = shown_map("depth", depths, synthetic.HOLE)
     assert shown[0, :, 0, 0].tolist() == [0, 1, 0, 0.5]
 
 

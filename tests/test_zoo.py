@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from sslzoo import export, zoo
 from sslzoo.errors import UserError
+from sslzoo.zoo.entry import SCORES
 
 
 def tiny_encoder(width):
@@ -261,7 +262,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
     max_leaves=5,
 )
-ROWS = st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(zoo.SCORES, JSON)), max_size=2)
+ROWS = st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(SCORES, JSON)), max_size=2)
 DATASET = st.fixed_dictionaries({}, optional={"name": JSON, "images": JSON})
 KEYS = ("version", "files", "recipe", "dataset", "scores", "image_size", "kind", "created")
 

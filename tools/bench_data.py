@@ -27,6 +27,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("images", "../shared/data/photos/images", "folder of JPEG files")
 flags.DEFINE_string("npz", "../shared/data/cifar10_medium.npz", "32 x 32 images")
 flags.DEFINE_float("seconds", 3.0, "time for each measurement, in three parts")
+MANY = {"stop": 10**8}  # positions: no row comes to an end
 
 
 def rates(makers, per_element=1):
@@ -112,60 +113,66 @@ def enlarged(files, factor, folder):
     return out
 
 
+def small_images():
+    """Of an npz file: the table of batches."""
+    cifar = data.load(FLAGS.npz)
+
+    def one_by_one():
+        small = data.load(FLAGS.npz)
+        small.chunk = 1
+        return small.examples(**MANY).batch(128)
+
+    rows = {
+        "one image at a time": one_by_one,
+        "chunks": lambda: cifar.examples(**MANY).batch(128),
+        "chunks, crop=24": lambda: cifar.examples(crop=24, **MANY).batch(128),
+    }
+    table("npz, 32 x 32, in batches of 128", rows, per_element=128)
+
+
+def photographs():
+    """Of a folder of them: the table of examples, and those of the decoder."""
+    folder = data.load(FLAGS.images)
+    top = pathlib.Path(FLAGS.images)
+    files = [str(top / folder.name(i)) for i in range(0, folder.size, folder.size // 60)]
+
+    def bare():
+        ds = tf.data.Dataset.range(10**8).map(lambda p: folder.fetch(p[None] % folder.size)[0])
+        return ds.map(
+            lambda path: folder.open(path, tf.constant([0.5, 0.5]), 225), num_parallel_calls=2
+        )
+
+    rows = {
+        "decode and crop alone; a bad file kills it": bare,
+        "examples(crop=225)": lambda: folder.examples(crop=225, **MANY),
+        "examples(crop=64), resize=96": lambda: data.load(FLAGS.images, resize=96).examples(
+            crop=64, **MANY
+        ),
+    }
+    table("folder of photographs, short side 256", rows)
+    for resize, crop in ((0, 64), (96, 64), (256, 225)):
+        decoding(files, "JPEG, short side 256", resize, crop)
+    with tempfile.TemporaryDirectory() as temporary:
+        large = enlarged(files[:20], 4, temporary)
+        decoding(large, "JPEG, short side 1024", 96, 64)
+        decoding(large, "JPEG, short side 1024", 256, 225)
+
+
 def main(_):
     """Prints all tables."""
     tf.keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
-    many = {"stop": 10**8}
     if pathlib.Path(FLAGS.npz).is_file():
-        cifar = data.load(FLAGS.npz)
-
-        def one_by_one():
-            small = data.load(FLAGS.npz)
-            small.chunk = 1
-            return small.examples(**many).batch(128)
-
-        rows = {
-            "one image at a time": one_by_one,
-            "chunks": lambda: cifar.examples(**many).batch(128),
-            "chunks, crop=24": lambda: cifar.examples(crop=24, **many).batch(128),
-        }
-        table("npz, 32 x 32, in batches of 128", rows, per_element=128)
-
+        small_images()
     rows = {
         f"resize={resize} crop={crop}": lambda r=resize, c=crop: data.load(
             "photos", resize=r
-        ).examples(crop=c, **many)
+        ).examples(crop=c, **MANY)
         for resize, crop in ((0, 64), (64, 64), (96, 64))
     }
     table("photos (built in)", rows)
-
     if pathlib.Path(FLAGS.images).is_dir():
-        folder = data.load(FLAGS.images)
-        top = pathlib.Path(FLAGS.images)
-        files = [str(top / folder.name(i)) for i in range(0, folder.size, folder.size // 60)]
-
-        def bare():
-            ds = tf.data.Dataset.range(10**8).map(lambda p: folder.fetch(p[None] % folder.size)[0])
-            return ds.map(
-                lambda path: folder.open(path, tf.constant([0.5, 0.5]), 225), num_parallel_calls=2
-            )
-
-        rows = {
-            "decode and crop alone; a bad file kills it": bare,
-            "examples(crop=225)": lambda: folder.examples(crop=225, **many),
-            "examples(crop=64), resize=96": lambda: data.load(FLAGS.images, resize=96).examples(
-                crop=64, **many
-            ),
-        }
-        table("folder of photographs, short side 256", rows)
-        decoding(files, "JPEG, short side 256", 0, 64)
-        decoding(files, "JPEG, short side 256", 96, 64)
-        decoding(files, "JPEG, short side 256", 256, 225)
-        with tempfile.TemporaryDirectory() as temporary:
-            large = enlarged(files[:20], 4, temporary)
-            decoding(large, "JPEG, short side 1024", 96, 64)
-            decoding(large, "JPEG, short side 1024", 256, 225)
+        photographs()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from sslzoo import data, probes, signature
+from sslzoo import data, probes
+from sslzoo.flags import signature
 from sslzoo.recipes import reconstruction
 
 FLAGS = flags.FLAGS

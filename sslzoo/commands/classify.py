@@ -16,11 +16,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import data, encoders, export, pictures, probes, ranges, zoo
+from sslzoo import data, encoders, export, pictures, probes, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.export import model_card
+from sslzoo.flags import ranges
+from sslzoo.flags.ranges import Count, Pad, Positive, Seed
 from sslzoo.pictures import confusion
-from sslzoo.ranges import Count, Pad, Positive, Seed
 
 
 @dataclasses.dataclass

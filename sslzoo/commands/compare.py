@@ -16,10 +16,11 @@ from typing import Any, Literal
 
 from absl import logging
 
-from sslzoo import cli, data, progress, ranges, report, signature
+from sslzoo import cli, data, progress, report
 from sslzoo.errors import UserError, writable_folder, writing
+from sslzoo.flags import ranges, signature
+from sslzoo.flags.ranges import Count, Pad, Positive, Seed
 from sslzoo.pictures import leaderboard
-from sslzoo.ranges import Count, Pad, Positive, Seed
 from sslzoo.training import child, comparison, trial
 
 EMBEDDED = 300  # held-back images on the page's maps

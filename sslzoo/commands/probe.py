@@ -18,12 +18,13 @@ import keras
 import numpy as np
 from absl import logging
 
-from sslzoo import encoders, probes, progress, ranges, zoo
+from sslzoo import encoders, probes, progress, zoo
 from sslzoo.errors import UserError, writable_folder
+from sslzoo.flags import ranges
+from sslzoo.flags.ranges import Area, Count, OptionalCount, Pad, Positive, Seed
 from sslzoo.probes import results
 from sslzoo.probes.finetuning import STEP
 from sslzoo.probes.invariance import IMAGES, SMALLEST, picture
-from sslzoo.ranges import Area, Count, OptionalCount, Pad, Positive, Seed
 from sslzoo.training.judged import Judged
 
 

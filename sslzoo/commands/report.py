@@ -9,7 +9,7 @@ import pathlib
 
 from sslzoo import report
 from sslzoo.errors import UserError, writable_folder
-from sslzoo.ranges import Count
+from sslzoo.flags.ranges import Count
 from sslzoo.report import reading
 
 

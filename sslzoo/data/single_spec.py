@@ -8,7 +8,7 @@ from typing import Annotated
 from sslzoo.data import photos
 from sslzoo.data.folder import list_images
 from sslzoo.errors import UserError
-from sslzoo.ranges import Area, Count, Range, Seed, Share, range_of
+from sslzoo.flags.ranges import Area, Count, Range, Seed, Share, range_of
 
 BUILT_IN = "motorcycle_left.png"  # the busiest scene of the wheel: tools, metal, cloth, shadows
 

@@ -1,31 +1,15 @@
-"""Two players: a generator, and a discriminator that learns to tell its work from what is real.
-
-The losses, for `real` and `fake`, the discriminator's answers D (B, 1):
-
-| gan     | discriminator                                  | generator       | paper            |
-|---------|------------------------------------------------|-----------------|------------------|
-| bce     | -log s(real) - log(1 - s(fake)), s the sigmoid | -log s(fake)    | arXiv:1406.2661  |
-| lsgan   | ((real - 1)^2 + fake^2) / 2                    | (fake - 1)^2 / 2 | arXiv:1611.04076 |
-| wgan    | fake - real, weights in [-0.01, 0.01]          | -fake           | arXiv:1701.07875 |
-| wgan-gp | fake - real + 10 (slope - 1)^2                 | -fake           | arXiv:1704.00028 |
-
-The generator's loss under bce is the non-saturating one. `slope` is the norm of D's gradient at a
-random point between a real and a fake example.
-"""
-
-from typing import Literal
+"""Two players: a generator, and a discriminator that learns to tell its work from what is real."""
 
 import keras
 import tensorflow as tf
 from absl import logging
 
+from sslzoo.parts import gan_losses
 from sslzoo.precision import in_float32
-from sslzoo.pretext import Pretext, replica_count
+from sslzoo.pretext import Pretext
+from sslzoo.pretext.learner import replica_count
 
-GAN = Literal["bce", "lsgan", "wgan", "wgan-gp"]
 SCALARS = ("g_loss", "d_loss", "d_real", "d_fake")  # logged of every game
-PENALTY = 10.0  # of wgan-gp
-CLIP = 0.01  # of wgan
 WON = 0.99  # a discriminator that is right this often, on both sides, teaches the generator nothing
 PATIENCE = 3  # epochs of that before the log says so
 
@@ -64,7 +48,7 @@ class TwoPlayer(Pretext):
         self.discriminator = discriminator
         if discriminator:
             for v in discriminator.trainable_variables if self.gan == "wgan" else []:
-                v.constraint = Clip()  # applied by its optimizer, after each step
+                v.constraint = gan_losses.Clip()  # applied by its optimizer, after each step
                 v.assign(v.constraint(v))
             self.log_scalars(*SCALARS)
 
@@ -82,35 +66,11 @@ class TwoPlayer(Pretext):
 
     def adversarial_losses(self, real, fake):
         """D's answers (B, 1) -> the losses () of the discriminator and of the generator."""
-        if self.gan == "bce":
-            mean = tf.reduce_mean
-            softplus = tf.nn.softplus
-            return mean(softplus(-real)) + mean(softplus(fake)), mean(softplus(-fake))
-        if self.gan == "lsgan":
-            square = [tf.reduce_mean(tf.square(d)) / 2 for d in (real - 1, fake, fake - 1)]
-            return square[0] + square[1], square[2]
-        if self.gan in ("wgan", "wgan-gp"):
-            return tf.reduce_mean(fake) - tf.reduce_mean(real), -tf.reduce_mean(fake)
-        raise NotImplementedError(self.gan)
+        return gan_losses.losses(self.gan, real, fake)
 
     def penalty(self, real, fake, way):
-        """How far D's slope is from 1 between real and fake examples, at `way` (B,) in [0, 1].
-
-        0 but for wgan-gp.
-        """
-        if self.gan != "wgan-gp":
-            return 0.0
-
-        def between(a, b):
-            return b + tf.reshape(way, [-1] + [1] * (a.shape.rank - 1)) * (a - b)
-
-        points = tf.nest.map_structure(lambda a, b: tf.stop_gradient(between(a, b)), real, fake)
-        with tf.GradientTape() as tape:
-            tape.watch(points)
-            answers = self.verdict(points)
-        slopes = tf.nest.flatten(tape.gradient(answers, points))
-        squares = [tf.reduce_sum(tf.square(s), list(range(1, s.shape.rank))) for s in slopes]
-        return PENALTY * tf.reduce_mean(tf.square(tf.sqrt(tf.add_n(squares) + 1e-12) - 1))
+        """What D's slope costs between real and fake examples, at `way` (B,); 0 but for wgan-gp."""
+        return gan_losses.penalty(self.verdict, real, fake, way) if self.gan == "wgan-gp" else 0.0
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The generator's loss (), divided by the number of replicas."""
@@ -205,7 +165,8 @@ class TwoPlayer(Pretext):
 
     def scores(self, g_loss, d_loss, verdicts):
         """What is logged of a step, by the names of `SCALARS`."""
-        return dict(zip(SCALARS, [g_loss, d_loss, *self.accuracies(*verdicts)], strict=True))
+        right = gan_losses.accuracies(self.gan, *verdicts)
+        return dict(zip(SCALARS, [g_loss, d_loss, *right], strict=True))
 
     def way(self, part):
         """Where between real and fake the penalty looks: (B,) in [0, 1].
@@ -216,17 +177,6 @@ class TwoPlayer(Pretext):
         iterations = self.optimizers["discriminator"].iterations
         seed = tf.stack([tf.cast(iterations, tf.int32), 0])
         return tf.random.stateless_uniform(tf.shape(tf.nest.flatten(part)[0])[:1], seed)
-
-    def accuracies(self, real, fake):
-        """Shares of real and of fake examples that D takes for what they are.
-
-        The border is 0 for bce and 1/2 for lsgan; for the others, which have none, midway between
-        the means, of a replica's part.
-        """
-        middle = (tf.reduce_mean(real) + tf.reduce_mean(fake)) / 2
-        border = {"bce": 0.0, "lsgan": 0.5}.get(self.gan, middle)
-        right = [real > border, fake < border]
-        return [tf.reduce_mean(tf.cast(part, tf.float32)) for part in right]
 
     def train_step(self, data):
         """One step of the generator and `critic_steps` of the discriminator, on one replica."""
@@ -247,14 +197,6 @@ class TwoPlayer(Pretext):
                 self.update_scalars(scalars)
         self.apply_gradients(gradients, self.generator_variables)
         return self.report(loss, scalars, *part[:2], y_pred, part[2])
-
-
-class Clip(keras.constraints.Constraint):
-    """Keeps weights in [-0.01, 0.01], so that the critic's slope is bounded."""
-
-    def __call__(self, value):
-        """Any shape -> the same, clipped."""
-        return keras.ops.clip(value, -CLIP, CLIP)
 
 
 class Balance(keras.callbacks.Callback):

@@ -15,6 +15,11 @@ def normal(mean=0.0):
     return keras.initializers.RandomNormal(mean, 0.02)
 
 
+def dense(width, name):
+    """A fully connected layer."""
+    return keras.layers.Dense(width, kernel_initializer=normal(), name=name)
+
+
 def batch_norm(x, name):
     """Batch norm (B, H, W, C) -> the same shape."""
     return FusedBatchNormalization(

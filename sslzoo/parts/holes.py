@@ -1,15 +1,36 @@
-"""Holes in images, as a painter meets them: pixels of one colour."""
+"""Holes in images, as a painter meets them: pixels of one colour; what is wrong in them."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 FILL = (0.485, 0.456, 0.406)  # about the mean of photographs, which encoders turn into 0
+MEASURES = ("l1_percent", "l2_percent", "psnr")  # of Table 1 of arXiv:1604.07379
 
 
 def holes(pixels):
     """Which pixels (B, H, W, 3) in [0, 1] are `FILL`, to 8 bits: (B, H, W, 1) bool."""
     same = tf.round(pixels * 255) == tf.round(tf.constant(FILL) * 255)
     return tf.reduce_all(same, -1, keepdims=True)
+
+
+def measures(y, y_pred, hole):
+    """The errors of images (B, H, W, 3) in [-1, 1] where `hole` (B, H, W) is true.
+
+    Returns:
+        dict of () by the names of `MEASURES`, means over the images, of pixels in [0, 1].
+    """
+    hole = tf.cast(hole, tf.float32)
+    pixels = tf.reduce_sum(hole, [1, 2])
+
+    def mean(error):  # (B, H, W, 3) -> (B,)
+        return tf.reduce_sum(tf.reduce_mean(error, -1) * hole, [1, 2]) / pixels
+
+    error = (y - y_pred) / 2
+    squared = mean(tf.square(error))
+    decibels = -10 * tf.math.log(tf.maximum(squared, 1e-10)) / np.log(10)
+    parts = (100 * mean(tf.abs(error)), 100 * squared, decibels)
+    return dict(zip(MEASURES, map(tf.reduce_mean, parts), strict=True))
 
 
 @keras.saving.register_keras_serializable("sslzoo")

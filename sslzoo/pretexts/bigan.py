@@ -13,9 +13,10 @@ import tensorflow as tf
 
 from sslzoo import images, pictures
 from sslzoo.errors import UserError
-from sslzoo.parts import decoders
-from sslzoo.parts.adversarial import GAN, TwoPlayer
-from sslzoo.ranges import Count, Pixels, Width
+from sslzoo.flags.ranges import Count, Pixels, Width
+from sslzoo.parts import code_networks, decoders
+from sslzoo.parts.adversarial import TwoPlayer
+from sslzoo.parts.gan_losses import GAN
 
 
 @keras.saving.register_keras_serializable("sslzoo")
@@ -65,7 +66,7 @@ class BiGAN(TwoPlayer):
         image = keras.Input((crop, crop, 3), name="images")
         noise = keras.Input((codes,), name="noise")
         code = _code(encoder(image), codes, batch_norm)
-        generate, judge = NETWORKS[network]
+        generate, judge = code_networks.NETWORKS[network]
         generator = generate(crop, codes, width, batch_norm)
         critic = judge(crop, codes, width, batch_norm and gan != "wgan-gp")
         super().__init__(
@@ -142,104 +143,13 @@ class BiGAN(TwoPlayer):
 # === Networks ===
 
 
-def _linear(width, name):
-    return keras.layers.Dense(width, kernel_initializer=decoders.normal(), name=name)
-
-
-def _logit():
-    return keras.layers.Dense(1, kernel_initializer="zeros", dtype="float32", name="d_logit")
-
-
 def _code(maps, codes, norm):
     """Feature maps (B, h, w, C) -> codes (B, codes) in (-1, 1)."""
-    x = _linear(codes, "code")(keras.layers.Flatten()(maps))
+    x = decoders.dense(codes, "code")(keras.layers.Flatten()(maps))
     if norm:
         options = {"momentum": 0.9, "center": False, "scale": False, "name": "code_bn"}
         x = keras.layers.BatchNormalization(**options)(x)
     return keras.layers.Activation("tanh", dtype="float32", name="code_range")(x)
-
-
-def _finish(x, code, name, activation, norm, dtype=None, stage=""):
-    """Adds a projection of the code to every pixel of x (..., C), then batch norm, activation."""
-    width = x.shape[-1]
-    project = keras.layers.Dense(
-        width, use_bias=False, kernel_initializer=decoders.normal(), name=f"{name}_code"
-    )
-    shape = (1,) * (len(x.shape) - 2) + (width,)
-    x = x + keras.layers.Reshape(shape)(project(code))
-    x = decoders.batch_norm(x, name) if norm else x
-    return keras.layers.Activation(activation, dtype=dtype, name=stage or name)(x)
-
-
-def _conv_generator(side, codes, width, norm):
-    """Codes (B, codes) -> images (B, side, side, 3) in [-1, 1]: 4 pixels, doubled; 4 x 4."""
-    code = keras.Input((codes,), name="code")
-    doublings = int(np.log2(side // 4))
-    start = width * 2 ** (doublings - 1)
-    x = keras.layers.Reshape((4, 4, start))(_linear(16 * start, "g0_dense")(code))
-    x = _finish(x, code, "g0", "relu", norm)
-    for i in range(1, doublings):
-        x = _finish(_up(start >> i, f"g{i}_conv")(x), code, f"g{i}", "relu", norm)
-    x = _finish(_up(3, "g_conv")(x), code, "painted", "tanh", norm=False, dtype="float32")
-    return keras.Model(code, x, name="generator")
-
-
-def _up(width, name):
-    return keras.layers.Conv2DTranspose(
-        width, 4, strides=2, padding="same", kernel_initializer=decoders.normal(), name=name
-    )
-
-
-def _conv_discriminator(side, codes, width, norm):
-    """[images (B, side, side, 3), codes (B, codes)] -> (B, 1): halved until 4 pixels; 5 x 5.
-
-    `stage1`, `stage2`, ... are its activations.
-    """
-    x = image = keras.Input((side, side, 3), name="judged")
-    code = keras.Input((codes,), name="judged_code")
-    for i in range(int(np.log2(side // 4))):
-        x = keras.layers.Conv2D(
-            width * 2**i,
-            5,
-            strides=2,
-            padding="same",
-            kernel_initializer=decoders.normal(),
-            name=f"d{i}_conv",
-        )(x)
-        stage = f"stage{i + 1}"
-        x = _finish(x, code, f"d{i}", "leaky_relu", norm, stage=stage) if i else _leaky(x, stage)
-    x = _logit()(keras.layers.Flatten()(x))
-    return keras.Model([image, code], x, name="discriminator")
-
-
-def _dense_generator(side, codes, width, norm):
-    """Codes (B, codes) -> images (B, side, side, 3) in [-1, 1], by two hidden layers."""
-    x = code = keras.Input((codes,), name="code")
-    for i in range(2):
-        x = _linear(width, f"g{i}_dense")(x)
-        x = decoders.batch_norm(x, f"g{i}") if norm else x
-        x = keras.layers.ReLU(name=f"g{i}")(x)
-    x = keras.layers.Reshape((side, side, 3))(_linear(side * side * 3, "g_dense")(x))
-    return keras.Model(code, keras.layers.Activation("tanh", dtype="float32")(x), name="generator")
-
-
-def _dense_discriminator(side, codes, width, norm):
-    """[images (B, side, side, 3), codes (B, codes)] -> (B, 1), by two hidden layers."""
-    image = keras.Input((side, side, 3), name="judged")
-    code = keras.Input((codes,), name="judged_code")
-    x = _leaky(_linear(width, "d0_dense")(keras.layers.Flatten()(image)))
-    x = _finish(_linear(width, "d1_dense")(x), code, "d1", "leaky_relu", norm)
-    return keras.Model([image, code], _logit()(x), name="discriminator")
-
-
-def _leaky(x, name=None):
-    return keras.layers.LeakyReLU(0.2, name=name)(x)
-
-
-NETWORKS = {
-    "conv": (_conv_generator, _conv_discriminator),
-    "dense": (_dense_generator, _dense_discriminator),
-}
 
 
 def dense_encoder(side, width=1024):

@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from sslzoo import pictures
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Area, Count, OptionalWidth, Pixels, Positive
 from sslzoo.images import lab
 from sslzoo.parts.layers import FusedBatchNormalization
 from sslzoo.pretext import Pretext
-from sslzoo.ranges import Area, Count, OptionalWidth, Pixels, Positive
 
 AB_SCALE = 110.0  # puzzles and the baseline hold a and b in this unit: about -1 to 1
 

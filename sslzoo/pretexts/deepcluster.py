@@ -13,12 +13,12 @@ from absl import logging
 
 from sslzoo import images, pictures
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Area, Count, Fraction, OptionalWidth, Pixels, Width
 from sslzoo.images import geometry
 from sslzoo.parts import clusters
 from sslzoo.parts.layers import ReplicaDropout
 from sslzoo.precision import in_float32
 from sslzoo.pretext import Pretext
-from sslzoo.ranges import Area, Count, Fraction, OptionalWidth, Pixels, Width
 
 BATCH = 256  # images of a pass for their features
 HALF = 0.01  # a share of the clusters; where so few hold half of the images, they have collapsed

@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from sslzoo import images, pictures
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Count, Fraction, OptionalWidth, Pad, Pixels, Width
 from sslzoo.images import masks
-from sslzoo.parts import decoders
-from sslzoo.parts.adversarial import GAN, TwoPlayer
+from sslzoo.parts import decoders, holes
+from sslzoo.parts.adversarial import TwoPlayer
+from sslzoo.parts.gan_losses import GAN
 from sslzoo.parts.holes import FILL, FillHoles, ShowHoles
 from sslzoo.parts.layers import ChannelWiseDense
-from sslzoo.ranges import Count, Fraction, OptionalWidth, Pad, Pixels, Width
 
-MEASURES = ("l1_percent", "l2_percent", "psnr")  # of the paper's Table 1
 MASKS = {"blocks": masks.random_blocks, "region": masks.random_region}  # of the whole image
 
 
@@ -95,7 +95,7 @@ class Inpainting(TwoPlayer):
         super().__init__(encoder, image, painted, critic, **kwargs)
         self.side = side
         self.kind = loss  # `compile` has an attribute `loss` of its own
-        self.log_scalars(*MEASURES)
+        self.log_scalars(*holes.MEASURES)
 
     @property
     def sees(self):
@@ -141,18 +141,8 @@ class Inpainting(TwoPlayer):
         return (1 - self.adversarial) * error
 
     def measures(self, y, y_pred, sample_weight):
-        """The errors in the holes (`MEASURES`), means over a batch: dict of ()."""
-        hole = tf.cast(sample_weight == 1, tf.float32)  # the overlap counts 10
-        pixels = tf.reduce_sum(hole, [1, 2])
-
-        def mean(error):  # (B, side, side, 3) -> (B,)
-            return tf.reduce_sum(tf.reduce_mean(error, -1) * hole, [1, 2]) / pixels
-
-        error = (y - y_pred) / 2
-        squared = mean(tf.square(error))
-        decibels = -10 * tf.math.log(tf.maximum(squared, 1e-10)) / np.log(10)
-        parts = (100 * mean(tf.abs(error)), 100 * squared, decibels)
-        return dict(zip(MEASURES, map(tf.reduce_mean, parts), strict=True))
+        """The errors in the holes (`holes.MEASURES`), means over a batch: dict of ()."""
+        return holes.measures(y, y_pred, sample_weight == 1)  # the overlap counts 10
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """With the running means of the `measures`."""
@@ -164,7 +154,7 @@ class Inpainting(TwoPlayer):
         count = min(count, source.size)
         puzzles = self.puzzles(source.examples(shuffle=False, crop=self.crop, stop=count), 1)
         rows = [self.measures(y, self(x, training=False), w) for x, y, w in puzzles]
-        means = {name: np.mean([row[name] for row in rows]) for name in MEASURES}
+        means = {name: np.mean([row[name] for row in rows]) for name in holes.MEASURES}
         text = (
             "{} held-back images: L1 {l1_percent:.2f} %, L2 {l2_percent:.2f} %, PSNR {psnr:.2f} dB"
         )

@@ -14,10 +14,10 @@ import tensorflow as tf
 
 from sslzoo import images, pictures
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Count, Fraction, Pad, Pixels, Seed, Share, Width
 from sslzoo.images import color, geometry, permutations
 from sslzoo.parts.layers import FoldedTimeDistributed, ReplicaDropout
 from sslzoo.pretext import Pretext, unfold
-from sslzoo.ranges import Count, Fraction, Pad, Pixels, Seed, Share, Width
 
 PAPER_FIGURE_3 = {"crop": 225, "tile": 64}  # 75 px cells; the class defaults are the 85 px cells
 

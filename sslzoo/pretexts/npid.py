@@ -11,9 +11,9 @@ import keras
 import tensorflow as tf
 
 from sslzoo import images, pictures
+from sslzoo.flags.ranges import Area, HalfTurn, OptionalCount, Pixels, Positive, Seed, Share, Width
 from sslzoo.images import color, geometry
 from sslzoo.parts import memory
-from sslzoo.ranges import Area, HalfTurn, OptionalCount, Pixels, Positive, Seed, Share, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")

@@ -13,11 +13,21 @@ import tensorflow as tf
 
 from sslzoo import images, pictures
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import (
+    Area,
+    Count,
+    HalfTurn,
+    OptionalCount,
+    Pixels,
+    Positive,
+    Seed,
+    Share,
+    Width,
+)
 from sslzoo.images import color, geometry, permutations
 from sslzoo.parts import memory
 from sslzoo.parts.layers import FoldedTimeDistributed
 from sslzoo.pretexts import jigsaw
-from sslzoo.ranges import Area, Count, HalfTurn, OptionalCount, Pixels, Positive, Seed, Share, Width
 
 
 @keras.saving.register_keras_serializable("sslzoo")

@@ -13,9 +13,10 @@ import tensorflow as tf
 
 from sslzoo import pictures
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Count, Pixels, Share, Width
 from sslzoo.parts import decoders
-from sslzoo.parts.adversarial import GAN, TwoPlayer
-from sslzoo.ranges import Count, Pixels, Share, Width
+from sslzoo.parts.adversarial import TwoPlayer
+from sslzoo.parts.gan_losses import GAN
 
 
 @keras.saving.register_keras_serializable("sslzoo")

@@ -14,10 +14,10 @@ import tensorflow as tf
 
 from sslzoo import images, pictures
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Area, Pad, Pixels, Share, Width
 from sslzoo.images import color, geometry
 from sslzoo.parts.layers import FoldedTimeDistributed
 from sslzoo.pretext import Pretext
-from sslzoo.ranges import Area, Pad, Pixels, Share, Width
 
 # Label -> (rows, columns) from the first patch to the second: row by row, without the centre.
 OFFSETS = np.array([(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c], np.int32)

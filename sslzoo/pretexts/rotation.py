@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from sslzoo import images, pictures
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Count, OptionalWidth, Pad, Pixels
 from sslzoo.images import geometry
 from sslzoo.pretext import Pretext, unfold
-from sslzoo.ranges import Count, OptionalWidth, Pad, Pixels
 
 
 @keras.saving.register_keras_serializable("sslzoo")

@@ -12,12 +12,13 @@ import tensorflow as tf
 
 from sslzoo import pictures
 from sslzoo.errors import UserError
-from sslzoo.images import psnr
+from sslzoo.flags.ranges import Count, Pixels, Weight, Width
+from sslzoo.images import upscaling
 from sslzoo.parts import decoders
-from sslzoo.parts.adversarial import GAN, TwoPlayer
+from sslzoo.parts.adversarial import TwoPlayer
+from sslzoo.parts.gan_losses import GAN
 from sslzoo.parts.layers import FusedBatchNormalization, PixelShuffle
 from sslzoo.precision import in_float32
-from sslzoo.ranges import Count, Pixels, Weight, Width
 
 VGG_LAYERS = {"vgg22": "block2_conv2", "vgg54": "block5_conv4"}  # after their ReLU
 VGG_SCALE = 12.75  # VGG's features are divided by it
@@ -95,7 +96,7 @@ class Superres(TwoPlayer):
     def transform(self, example):
         """One image -> (small (crop / scale, ...) in [0, 1], large (crop, crop, 3) in [-1, 1])."""
         image = tf.image.stateless_random_flip_left_right(example["image"], example["seed"])
-        return shrink(image, self.scale), image * 2 - 1
+        return upscaling.shrink(image, self.scale), image * 2 - 1
 
     def content_loss(self, x, y, y_pred, sample_weight=None):
         """Mean squared error of pixels in [-1, 1], or of VGG's features: ()."""
@@ -114,7 +115,9 @@ class Superres(TwoPlayer):
     def picture(self, x, y, y_pred=None):
         """The small image enlarged by bicubic interpolation, by the network, and the truth."""
         answer = {} if y_pred is None else {"answer": (y_pred + 1) / 2}
-        return pictures.row({"bicubic": enlarge(x, self.scale), **answer, "truth": (y + 1) / 2})
+        return pictures.row(
+            {"bicubic": upscaling.enlarge(x, self.scale), **answer, "truth": (y + 1) / 2}
+        )
 
     def take_generator(self, other):
         """Assigns the weights of another's generator: SRGAN goes on from SRResNet."""
@@ -128,7 +131,7 @@ class Superres(TwoPlayer):
         photos = (e["image"].numpy() for e in source.examples(shuffle=False, stop=count))
         text = "{} held-back images: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}; "
         text += "bicubic {bicubic_psnr:.2f} dB, {bicubic_ssim:.4f}"
-        return text.format(count, **score(self.upscaler(), photos, self.scale))
+        return text.format(count, **upscaling.score(self.upscaler(), photos, self.scale))
 
     def upscaler(self):
         """A model that shares the weights: (B, H, W, 3) -> (B, scale H, scale W, 3), in [0, 1].
@@ -139,43 +142,6 @@ class Superres(TwoPlayer):
         large = keras.Model(self.inputs, self.outputs[0], name="network")(small)
         large = keras.layers.Rescaling(0.5, 0.5, name="pixels")(large)
         return keras.Model(small, large, name="upscaler")
-
-
-# === Images ===
-
-
-def shrink(image, scale):
-    """(H, W, 3) in [0, 1] -> (H / scale, W / scale, 3): bicubic, with a prefilter."""
-    size = [side // scale for side in image.shape[:2]]
-    return tf.clip_by_value(tf.image.resize(image, size, "bicubic", antialias=True), 0.0, 1.0)
-
-
-def enlarge(image, scale):
-    """(H, W, 3) in [0, 1] -> (scale H, scale W, 3): bicubic, what a network has to beat."""
-    size = [side * scale for side in image.shape[:2]]
-    return tf.clip_by_value(tf.image.resize(image, size, "bicubic"), 0.0, 1.0)
-
-
-def score(upscaler, photos, scale):
-    """How alike are whole images and what became of them when shrunk and enlarged again?
-
-    Args:
-        upscaler: (1, h, w, 3) -> (1, scale h, scale w, 3), in [0, 1].
-        photos: iterable of (H, W, 3) in [0, 1]; what is over a multiple of `scale` is cut off.
-
-    Returns:
-        dict of `psnr`, `ssim`, and `bicubic_psnr`, `bicubic_ssim`: means over the images.
-    """
-    rows = []
-    for picture in photos:
-        height, width = (side // scale * scale for side in picture.shape[:2])
-        picture = tf.constant(picture[:height, :width])
-        small = shrink(picture, scale)
-        ours = tf.clip_by_value(upscaler(small[None])[0], 0.0, 1.0)
-        answers = (ours, enlarge(small, scale))
-        rows.append(np.ravel([psnr.psnr_and_ssim(answer, picture, scale) for answer in answers]))
-    names = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
-    return dict(zip(names, np.mean(rows, 0).tolist(), strict=True))
 
 
 # === Networks ===

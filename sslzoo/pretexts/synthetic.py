@@ -6,21 +6,18 @@ those of real ones, it learns features that do not know the difference.
 """
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from sslzoo import pictures
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import OptionalCount, OptionalWidth, Pixels, Share, Weight, Width
 from sslzoo.images import split_seed
-from sslzoo.parts import decoders
+from sslzoo.parts import map_heads
 from sslzoo.parts.adversarial import TwoPlayer
 from sslzoo.parts.history import History
+from sslzoo.pictures.maps import shown_map
 from sslzoo.precision import in_float32
-from sslzoo.ranges import OptionalCount, OptionalWidth, Pixels, Share, Weight, Width
 
-CHANNELS = {"edges": 1, "depth": 1, "normals": 3}
-# Side of the features and of the images -> kernels of up-convolutions without padding: AlexNet's.
-KERNELS = {(13, 227): (3, 3, 5, 3)}
 HOLE = -100.0  # in place of the logarithm of a depth that is not known
 LEAST_EDGES = 350 / 227**2  # share of the pixels; the authors leave out images that have fewer
 
@@ -91,13 +88,13 @@ class Synthetic(TwoPlayer):
         images = {"synthetic": keras.Input((crop, crop, 3), name="synthetic")}
         tapped = _tapped(encoder, stage)
         features, maps = tapped(images["synthetic"])
-        head = _heads(maps.shape[1:], crop, wanted, hidden, width, batch_norm)
+        head = map_heads.heads(maps.shape[1:], crop, wanted, hidden, width, batch_norm)
         outputs, critic = {**head(maps)}, None
         if adversarial:
             images["real"] = keras.Input((crop, crop, 3), name="real")
             outputs["synthetic"] = features
             outputs["real"] = tapped(images["real"])[0]
-            critic = discriminator(features.shape[1:], discriminator_width, batch_norm)
+            critic = map_heads.discriminator(features.shape[1:], discriminator_width, batch_norm)
         super().__init__(encoder, images, outputs, critic, **kwargs)
         self.head = head
         self.tasks = {name: weights[name] for name in wanted}
@@ -176,7 +173,7 @@ class Synthetic(TwoPlayer):
         """Images (B, crop, crop, 3) in [0, 1] -> dict of maps in [0, 1], to be looked at."""
         found = in_float32(self.head(self.encoder(pixels, training=False), training=False))
         return {
-            name: shown_map(name, tf.sigmoid(m) if name == "edges" else m)
+            name: shown_map(name, tf.sigmoid(m) if name == "edges" else m, HOLE)
             for name, m in found.items()
         }
 
@@ -185,7 +182,7 @@ class Synthetic(TwoPlayer):
         panels = {"synthetic": x["synthetic"]}
         answers = {} if y_pred is None else self.maps(x["synthetic"][None])
         for name in self.tasks:
-            panels[name] = shown_map(name, y[name][None])[0]
+            panels[name] = shown_map(name, y[name][None], HOLE)[0]
             if answers:
                 panels[f"{name}?"] = answers[name][0]
         if "real" in x:
@@ -228,26 +225,6 @@ def normal_loss(y, prediction):
 # === Networks ===
 
 
-def discriminator(shape, width=512, norm=True):
-    """Feature maps (B, h, w, C) -> is each patch of a real image? (B, h', w', 1), logits.
-
-    13 x 13 features make 6 x 6 decisions.
-    """
-    x = features = keras.Input(shape, name="judged")
-    options = {"kernel_initializer": decoders.normal()}
-    small = min(shape[:2]) < 3
-    x = keras.layers.Conv2D(
-        width, 3, strides=2, padding="same" if small else "valid", name="d1_conv", **options
-    )(x)
-    for i in (1, 2):
-        x = decoders.batch_norm(x, f"d{i}") if norm and i == 1 else x
-        x = keras.layers.LeakyReLU(0.2, name=f"d{i}")(x)
-        if i == 1:
-            x = keras.layers.Conv2D(width, 1, name="d2_conv", **options)(x)
-    x = keras.layers.Conv2D(1, 1, dtype="float32", name="d_logit", **options)(x)
-    return keras.Model(features, x, name="discriminator")
-
-
 def _tapped(encoder, stage):
     """Images -> what enters that stage's ReLU, or the last layer's, and the encoder's maps."""
     stages = {layer.name: layer for layer in encoder.layers if layer.name.startswith("stage")}
@@ -258,57 +235,6 @@ def _tapped(encoder, stage):
     return keras.Model(encoder.inputs, [features, encoder.outputs[0]], name="tapped")
 
 
-def _heads(shape, side, tasks, hidden, width, norm):
-    """Feature maps (B, h, w, C) -> {task: (B, side, side, its channels)}, float32."""
-    x = maps = keras.Input(shape, name="maps")
-    if hidden:  # AlexNet's fully connected layers, at each place of the maps
-        x = keras.layers.MaxPooling2D(3, 1, padding="same", name="pool5")(x)
-        for name, options in {
-            "fc6": {"kernel_size": 6, "dilation_rate": 2},
-            "fc7": {"kernel_size": 1},
-        }.items():
-            x = keras.layers.Conv2D(
-                hidden, padding="same", kernel_initializer=decoders.normal(), name=name, **options
-            )(x)
-            x = decoders.batch_norm(x, name) if norm else x
-            x = keras.layers.ReLU(name=f"{name}_relu")(x)
-    kernels = _kernels(shape[0], side)
-    found = {name: _head(x, name, kernels, width, norm) for name in tasks}
-    return keras.Model(maps, found, name="heads")
-
-
-def _head(x, name, kernels, width, norm):
-    """Maps (B, h, w, C) -> (B, side, side, channels of that task)."""
-    for i, kernel in enumerate(kernels, start=1):
-        last = i == len(kernels)
-        x = keras.layers.Conv2DTranspose(
-            CHANNELS[name] if last else width,
-            kernel,
-            strides=2,
-            padding="same" if kernel == 4 else "valid",
-            kernel_initializer=decoders.normal(),
-            dtype="float32" if last else None,
-            name=name if last else f"{name}{i}_conv",
-        )(x)
-        if not last:
-            x = decoders.batch_norm(x, f"{name}{i}") if norm else x
-            x = keras.layers.ReLU(name=f"{name}{i}")(x)
-    return x
-
-
-def _kernels(side, wanted):
-    """Of up-convolutions of stride 2 that make `wanted` pixels of `side`."""
-    doublings = (wanted // side).bit_length() - 1
-    if doublings and side << doublings == wanted:
-        return (4,) * doublings
-    if (side, wanted) in KERNELS:
-        return KERNELS[side, wanted]
-    raise UserError(
-        f"--crop: expected the {side} pixels of the encoder's output times 2, 4, 8, ... "
-        f"Received: {wanted}"
-    )
-
-
 # === Pixels ===
 
 
@@ -316,21 +242,3 @@ def _one_channel(image, seed):
     """(H, W, 3) -> the same shape: one of its channels, drawn by the seed, three times."""
     channel = tf.random.stateless_uniform((), seed, 0, 3, tf.int32)
     return tf.repeat(tf.gather(image, [channel], axis=-1), 3, axis=-1)
-
-
-def shown_map(name, values):
-    """Maps (B, H, W, channels) of that name -> (B, H, W, 3) in [0, 1].
-
-    What is near is bright, a hole black; what faces right is red, up green, the viewer blue.
-    """
-    values = np.asarray(values)
-    if name == "normals":
-        length = np.linalg.norm(values, axis=-1, keepdims=True)
-        return (values / np.maximum(length, 1e-6) * (1, -1, -1) + 1) / 2
-    if name == "depth":
-        holes = values <= HOLE
-        high = np.max(values, axis=(1, 2), keepdims=True)
-        values = np.where(holes, high, values)
-        low = np.min(values, axis=(1, 2), keepdims=True)
-        values = (high - values) / np.maximum(high - low, 1e-6)
-    return np.repeat(values, 3, axis=-1)

@@ -12,7 +12,7 @@ from typing import Literal
 
 import keras
 
-from sslzoo.encoders import fan_out
+from sslzoo.encoders.blocks import fan_out
 from sslzoo.probes.classifier import Head
 from sslzoo.probes.features import pooled
 

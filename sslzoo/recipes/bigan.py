@@ -11,8 +11,8 @@ from absl import logging
 
 from sslzoo import cli, training
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Fraction, Positive
 from sslzoo.pretexts.bigan import BiGAN, dense_encoder
-from sslzoo.ranges import Fraction, Positive
 from sslzoo.training import Run
 
 

@@ -7,9 +7,9 @@ python -m sslzoo.recipes.colorization --flagfile=recipes/colorization_cifar10.fl
 from functools import partial
 
 from sslzoo import cli, training
+from sslzoo.flags.ranges import Fraction
 from sslzoo.images import lab
 from sslzoo.pretexts.colorization import Colorization, dilated_vgg
-from sslzoo.ranges import Fraction
 from sslzoo.training import Run
 
 

@@ -7,9 +7,9 @@ python -m sslzoo.recipes.deepcluster --flagfile=recipes/deepcluster_cifar10.flag
 from functools import partial
 
 from sslzoo import cli, training
+from sslzoo.flags.ranges import Count, Fraction
 from sslzoo.pictures import album
 from sslzoo.pretexts.deepcluster import DeepCluster, Recluster
-from sslzoo.ranges import Count, Fraction
 from sslzoo.training import Run
 
 

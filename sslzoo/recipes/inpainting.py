@@ -10,9 +10,9 @@ from absl import logging
 
 from sslzoo import cli, probes, training
 from sslzoo.errors import writing
+from sslzoo.flags.ranges import Count, Fraction, Positive
 from sslzoo.pictures import retrieved, save_png
 from sslzoo.pretexts.inpainting import Inpainting, context_encoder
-from sslzoo.ranges import Count, Fraction, Positive
 from sslzoo.training import Run
 
 

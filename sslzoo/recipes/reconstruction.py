@@ -7,8 +7,8 @@ python -m sslzoo.recipes.reconstruction --flagfile=recipes/reconstruction_cifar1
 from functools import partial
 
 from sslzoo import cli, training
+from sslzoo.flags.ranges import Fraction, Positive
 from sslzoo.pretexts.reconstruction import Reconstruction, reconstructor
-from sslzoo.ranges import Fraction, Positive
 from sslzoo.training import Run
 
 

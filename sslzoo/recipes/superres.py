@@ -11,8 +11,8 @@ from absl import logging
 
 from sslzoo import cli, training
 from sslzoo.errors import UserError
+from sslzoo.flags.ranges import Count, OptionalCount, Positive, Width
 from sslzoo.pretexts.superres import Superres, srresnet
-from sslzoo.ranges import Count, OptionalCount, Positive, Width
 from sslzoo.training import Run
 
 
@@ -63,18 +63,23 @@ def main(
     training.pretrain(pretext, run)
     logging.info(pretext.scored(held_back, scored_images))
     if gan_epochs:
-        budget = {"epochs": gan_epochs, "learning_rate": gan_learning_rate}
-        steps = {"schedule": "step", "decay_epochs": (gan_epochs / 2,), "decay_factor": 0.1}
-        second = run.phase("srgan", **steps, **budget)
-        with second.scope():
-            srgan = puzzle(encoder)
-            srgan.take_generator(pretext)
-            second.compile_players(srgan)
-        training.pretrain(srgan, second)
-        logging.info(srgan.scored(held_back, scored_images))
-        pretext = srgan
+        pretext = _srgan(run, puzzle, pretext, gan_epochs, gan_learning_rate)
+        logging.info(pretext.scored(held_back, scored_images))
     judge = pretext.judge() if features == "discriminator" else None
     return run.finish(pretext, image_model=pretext.upscaler(), judge=judge)
+
+
+def _srgan(run, puzzle, first, epochs, learning_rate):
+    """SRGAN, trained in a second phase that starts from `first`, the trained SRResNet."""
+    budget = {"epochs": epochs, "learning_rate": learning_rate}
+    steps = {"schedule": "step", "decay_epochs": (epochs / 2,), "decay_factor": 0.1}
+    second = run.phase("srgan", **steps, **budget)
+    with second.scope():
+        srgan = puzzle(first.encoder)
+        srgan.take_generator(first)
+        second.compile_players(srgan)
+    training.pretrain(srgan, second)
+    return srgan
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Literal
 
 from sslzoo import cli, data, training
+from sslzoo.flags.ranges import Fraction, Positive, Weight
 from sslzoo.pretexts.synthetic import Synthetic
-from sslzoo.ranges import Fraction, Positive, Weight
 from sslzoo.training import Run
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from sslzoo import signature
+from sslzoo.flags import signature
 from sslzoo.pretext import Pretext
 from sslzoo.training.run import Run
 

@@ -19,52 +19,24 @@ trust. Signatures (OpenSSF model-signing) would be the next step: they say who m
 """
 
 import builtins
-import dataclasses
-import hashlib
-import json
 import os
 import pathlib
-import re
-import stat
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
 from sslzoo.errors import UserError
+from sslzoo.zoo.entry import HEADER, NAME, Entry, read
 
 if TYPE_CHECKING:
     import keras
 
     from sslzoo import export
 
+__all__ = ["HEADER", "Entry", "card", "digest", "encoder", "list", "load", "open_encoder"]
+
 # TensorFlow and Keras take seconds to import: only the functions that load a network do.
-
-HEADER = f"{'name':<24} {'recipe':<16} {'images':<20} {'best linear probe':<28} size"
-SCORES = ("accuracy", "random_accuracy")  # of a card's rows, one a stage
-CARD_BYTES = 1_000_000  # of a card.json, at most
-NAME = re.compile(r"\w[\w.+-]{0,99}")
-WIDEST = 40  # characters of a card that are shown
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One exported encoder: its folder, and its card as a dict."""
-
-    name: str
-    path: str
-    card: dict[str, Any]
-    sha256: str  # of card.json
-
-    def __str__(self) -> str:
-        """One line: name, recipe, data, best stage beside the best of random init, size."""
-        rows, data = self.card.get("scores") or [], self.card.get("dataset") or {}
-        best = [max((row.get(key) or 0 for row in rows), default=0) for key in SCORES]
-        score = "not probed" if not rows else f"{best[0]:.1%} (random init {best[1]:.1%})"
-        names = (self.card.get("recipe", "?"), pathlib.Path(data.get("name", "?")).name)
-        recipe, images = (_printable(name[:WIDEST]) for name in names)
-        size = f"{_bytes(pathlib.Path(self.path, str(self.card['version']))) / 1e6:.1f} MB"
-        return f"{self.name:<24} {recipe:<16} {images:<20} {score:<28} {size}"
 
 
 def list(root: pathlib.Path | str | None = None) -> builtins.list[Entry]:
@@ -72,7 +44,7 @@ def list(root: pathlib.Path | str | None = None) -> builtins.list[Entry]:
     entries = []
     for card in sorted(_root(root).glob("[!.]*/card.json")):
         try:
-            entries.append(_read(card.parent))
+            entries.append(read(card.parent))
         except UserError as error:
             logging.warning("%s", error)
     return entries
@@ -177,7 +149,7 @@ def _root(root: pathlib.Path | str | None) -> pathlib.Path:
 
 def _shipped() -> pathlib.Path:
     """The animals that come with sslzoo: in a wheel inside the package, in a checkout beside it."""
-    package = pathlib.Path(__file__).resolve().parent
+    package = pathlib.Path(__file__).resolve().parents[1]
     inside = package / "exported"
     return inside if inside.is_dir() else package.with_name("exported")
 
@@ -202,59 +174,4 @@ def _find(name: str, root: pathlib.Path) -> Entry:
     if not (root / name / "card.json").is_file():
         known = ", ".join(entry.name for entry in list(root)) or "none"
         raise UserError(f"No such encoder in {root}; known: {known}. Received: {name!r}")
-    return _read(root / name)
-
-
-def _read(folder: pathlib.Path) -> Entry:
-    file = folder / "card.json"
-    try:
-        if not NAME.fullmatch(folder.name):
-            raise ValueError("a folder's name is letters, digits, _.+-")
-        if not stat.S_ISREG(file.lstat().st_mode):
-            raise ValueError("no plain file")
-        with file.open("rb") as opened:
-            contents = opened.read(CARD_BYTES)
-        card = json.loads(contents)
-        _check_card(card)
-    except (OSError, ValueError, RecursionError) as error:  # json recurses
-        raise UserError(_printable(f"{file}: expected a card. Received: {error!r:.300}")) from None
-    return Entry(folder.name, str(folder), card, hashlib.sha256(contents).hexdigest())
-
-
-def _check_card(card: Any) -> None:
-    """Raises a `ValueError` for what this module could not work with."""
-    if not isinstance(card, dict):
-        raise ValueError(f"{type(card).__name__} in place of an object")
-    files, version = card.get("files"), card.get("version")
-    rows, data = card.get("scores") or [], card.get("dataset") or {}
-    right = {
-        "version": type(version) is int,
-        "files (SHA-256)": isinstance(files, dict) and f"{version}/saved_model.pb" in files,
-        "recipe": isinstance(card.get("recipe", ""), str),
-        "dataset": isinstance(data, dict) and isinstance(data.get("name", ""), str),
-        "scores": isinstance(rows, builtins.list) and all(map(_is_row, rows)),
-        "image_size": isinstance(card.get("image_size", 0), int),
-    }
-    if wrong := [key for key, fine in right.items() if not fine]:
-        raise ValueError(f"wrong or missing: {', '.join(wrong)}")
-
-
-def _is_row(row: Any) -> bool:
-    if not isinstance(row, dict):
-        return False
-    scores = [row[key] for key in SCORES if row.get(key) is not None]
-    return all(isinstance(score, int | float) and 0 <= score <= 1 for score in scores)
-
-
-def _bytes(folder: pathlib.Path) -> int:
-    """Of all files under `folder`."""
-    try:
-        files = [os.path.join(at, file) for at, _, names in os.walk(folder) for file in names]
-        return sum(os.lstat(file).st_size for file in files)
-    except OSError:  # it is being replaced
-        return 0
-
-
-def _printable(text: str) -> str:
-    """`text` with what would steer a terminal, or cannot be written, as escapes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return read(root / name)

@@ -16,8 +16,8 @@ from typing import Any
 
 from absl import flags as absl_flags
 
-from sslzoo import ranges
 from sslzoo.errors import UserError
+from sslzoo.flags import ranges
 
 
 @dataclasses.dataclass(frozen=True)
