@@ -101,6 +101,7 @@ class Run(Optimizers, Probing, Finishing):
     no_labels: UserError | None = dataclasses.field(default=None, init=False)
     # What else `pretrain` was given: the second source of a pair; no flag.
     second: data.Source | None = dataclasses.field(default=None, init=False)
+    folders: list[str] = dataclasses.field(default_factory=list, init=False)  # of all its phases
 
     def start(
         self, recipe: str, flags: dict[str, str], defaults: dict[str, str] | None = None
@@ -118,7 +119,7 @@ class Run(Optimizers, Probing, Finishing):
         formats.check(self.formats)
         self.recipe, self.flags, self.started = recipe, flags, time.time()
         self.defaults = defaults or {}
-        self.folders = [self.workdir]  # of all its phases
+        self.folders.append(self.workdir)
         folder = writable_folder(self.workdir)
         workdir.lock(folder)
         workdir.claim_flags(folder, flags, self.defaults, MAY_DIFFER)
