@@ -112,17 +112,13 @@ class Compare:
     def caption(self) -> str:
         """What the numbers are of."""
         train, test = self._sizes
+        budget = f"{self.minutes:g} {self.kept.unit}"
         return (
-            f"{self.minutes:g} {self.unit} of training for each run on {leaderboard.machine()}; "
+            f"{budget} of training for each run on {leaderboard.machine()}; "
             f"{train:,} training images, {min(self.probe_images, train):,} labels, {test:,} test "
             f"images; {self.seeds} run{'s' * (self.seeds > 1)} each, seeds from {self.seed}: "
             f"`{shlex.join(['sslzoo', 'compare', *self._changed])}`"
         )
-
-    @property
-    def unit(self) -> str:
-        """Of the minutes."""
-        return comparison.UNITS[self.clock][0]
 
     @functools.cached_property
     def kept(self) -> comparison.Comparison:
@@ -183,12 +179,11 @@ class Compare:
             logging.warning("%s is left out: %s", name, child.reason(log))
             return
         speed = trial.Speed(**child.answer(log))
-        epochs = speed.epochs(self.minutes)
         lines = [
-            f"# {self.minutes:g} {self.unit} of {name}, measured on {leaderboard.machine()}:",
+            f"# {self.minutes:g} {self.kept.unit} of {name}, measured on {leaderboard.machine()}:",
             f"# {speed.step * 1000:.0f} ms a step, {speed.steps_per_epoch:,} steps an epoch.",
             *flags,
-            f"--epochs={epochs}",
+            f"--epochs={speed.epochs(self.minutes)}",
         ]
         with writing(path):
             path.write_text("\n".join(lines) + "\n")

@@ -34,6 +34,11 @@ class Comparison:
     seeds: range
     clock: str
 
+    @property
+    def unit(self) -> str:
+        """Of the minutes."""
+        return UNITS[self.clock][0]
+
     def path(self, *parts: str) -> pathlib.Path:
         """A file in the folder, whose own folder is made."""
         path = pathlib.Path(self.workdir, *parts)
@@ -67,7 +72,7 @@ class Comparison:
             if judged:
                 cards[name] = judged
         controls = {name: rows for name in self.controls if (rows := self._found(name))}
-        table = Table(cards, caption, UNITS[self.clock][0], controls)
+        table = Table(cards, caption, self.unit, controls)
         table.save(pathlib.Path(self.workdir))
         return table
 
