@@ -43,6 +43,7 @@ def finetune(
     steps: int = 0,
     pad: int | None = None,
     choose: bool = True,
+    watched_by: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains a head and its encoder, in place.
 
@@ -60,6 +61,7 @@ def finetune(
         steps: in all, whatever the number of images; 0 is what the epochs take.
         pad: pixels around the image; default: an eighth of its side.
         choose: whether labels are held out to choose the weights.
+        watched_by: more callbacks.
     """
     side = head.images[0]
     train, held = _split(source, table, seed, choose)
@@ -79,7 +81,7 @@ def finetune(
     with _held_still(head.encoder, frozen_below):
         model = head.network if frozen else head.model()
         _compile(model, learning_rate, epochs * per_round)
-        done = _fit(model, batches, asked, epochs, per_round)
+        done = _fit(model, batches, asked, epochs, per_round, watched_by)
     if not np.isfinite(done.history["loss"][-1]):
         raise UserError(
             "--learning_rate: expected one at which the loss stays finite. "
@@ -188,8 +190,15 @@ class _Best(keras.callbacks.Callback):
         self.model.set_weights(self.weights)
 
 
-def _fit(model: keras.Model, batches: Any, asked: Any, epochs: int, steps: int) -> Any:
-    callbacks = [keras.callbacks.TerminateOnNaN()]
+def _fit(
+    model: keras.Model,
+    batches: Any,
+    asked: Any,
+    epochs: int,
+    steps: int,
+    watched_by: Sequence[keras.callbacks.Callback],
+) -> Any:
+    callbacks = [keras.callbacks.TerminateOnNaN(), *watched_by]
     if asked is not None:
         callbacks.append(_Best())
     quiet = {"verbose": 2, "shuffle": False, "callbacks": callbacks}

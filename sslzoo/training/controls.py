@@ -5,6 +5,7 @@ One of the controls that arXiv:2202.03365 wants beside every score. In a process
 python -m sslzoo.training.controls '{"encoder": "rotation", "dataset": "cifar10.npz", ...}'
 """
 
+import functools
 import json
 import sys
 from typing import Any
@@ -17,11 +18,10 @@ from absl import logging
 from sslzoo import data, probes, zoo
 from sslzoo.data.order import keys
 from sslzoo.probes.finetuning import STEP
-from sslzoo.training.trial import CLOCKS
+from sslzoo.training import trial
 
 ROUNDS = 10  # after each a tenth of the labels says how good the weights are
 RATE = 0.1  # the highest, as of `sslzoo probe --scratch_rate`
-TRIAL = (20, 80)  # steps of two trainings, whose difference says how long a step takes
 
 
 def from_scratch(
@@ -51,24 +51,21 @@ def from_scratch(
     table = np.arange(train.size)
     if 0 < labels < train.size:
         table = keys(tf.range(labels), seed, train.size, train.size, shuffle=True)["index"].numpy()
-    now, classes = CLOCKS[clock], len(train.class_names or [])
-
-    def trained(steps: int, rounds: int, choose: bool) -> tuple[probes.Head, float]:
-        """The head, and the minutes it took."""
-        started = now()
-        settings = {"epochs": rounds, "steps": steps, "choose": choose, "learning_rate": RATE}
-        head = probes.scratch(model, train, classes, side, seed, table=table, **settings)
-        return head, (now() - started) / 60
-
-    few, more = (trained(steps, 1, False)[1] for steps in TRIAL)
-    steps = max(ROUNDS, int(minutes / (more - few) * (TRIAL[1] - TRIAL[0])))
+    classes, options = len(train.class_names or []), {"table": table, "learning_rate": RATE}
+    trained = functools.partial(probes.scratch, model, train, classes, side, seed, **options)
+    stopwatch = trial.Stopwatch(0, clock)
+    try:
+        trained(epochs=1, steps=trial.STEPS, choose=False, watched_by=[stopwatch])
+    except trial.Measured as done:
+        steps = max(ROUNDS, int(minutes * 60 / done.args[0].step))
     logging.info("%d steps on %d labels ...", steps, len(table))
-    head, took = trained(steps, ROUNDS, True)
+    started = stopwatch.now()
+    head = trained(epochs=ROUNDS, steps=steps)
+    took = (stopwatch.now() - started) / 60
     right = np.equal(*head.predict(test.examples(crop=side, shuffle=False)))
-    epochs = steps * STEP / len(table)
     return {
         "labels": len(table),
-        "epochs": max(1, round(epochs)),
+        "epochs": max(1, round(steps * STEP / len(table))),
         "minutes": took,
         "accuracy": float(np.mean(right)),
     }
