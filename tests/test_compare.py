@@ -129,7 +129,7 @@ def test_each_recipe_gets_the_epochs_that_fit_and_every_seed(
     table = Compare(**settings, minutes=2, seeds=2, seed=3, probe_images=20, resize=18).run()
     sheet = (folder / "sheets/jigsaw.flags").read_text()
     flags = {f"--dataset={images}", "--resize=18", "--encoder=small", "--probe_images=20"}
-    flags |= {"--probe_dataset=", "--probe_resize=0"}
+    flags |= {"--probe_dataset=", "--probe_resize=60"}  # of the crop: whole images, none cut
     assert flags | {"--epochs=4"} <= {*sheet.splitlines()}
     assert started(children) == [
         ("rotation", "3"),

@@ -189,18 +189,23 @@ class Compare:
             path.write_text("\n".join(lines) + "\n")
 
     def _flags(self, name: str) -> list[str]:
-        """What all runs of a recipe share, but for their epochs."""
+        """What all runs of a recipe share, but for their epochs.
+
+        Probes see whole images, as large as what the puzzles are cut from.
+        """
         main = importlib.import_module(f"sslzoo.recipes.{name}").main
-        renders = "real_dataset" in {flag.name for flag in signature.flags_of(main)}
+        sheet = [f"--flagfile={self.chosen[name]}"] if self.chosen[name] else []
+        given = signature.parse(main, [name, *sheet])
+        own = {flag.name: flag.default for flag in signature.flags_of(main, given)}
+        renders = "real_dataset" in own
         values = {
             "real_dataset" if renders else "dataset": self.dataset,
             "probe_dataset": self.dataset if renders else "",  # whatever the sheet says
-            "probe_resize": "0",
+            "probe_resize": str(own["crop"]),
             "probe_images": str(self.probe_images),
         }
         wanted = {"data_dir": self.data_dir, "resize": self.resize, "encoder": self.encoder}
         values |= {flag: str(value) for flag, value in wanted.items() if value}
-        sheet = [f"--flagfile={self.chosen[name]}"] if self.chosen[name] else []
         return sheet + [f"--{flag}={value}" for flag, value in values.items()]
 
     def _train(self, name: str, seed: int) -> None:
