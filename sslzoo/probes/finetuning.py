@@ -196,7 +196,7 @@ def _fit(
     asked: Any,
     epochs: int,
     steps: int,
-    watched_by: Sequence[keras.callbacks.Callback],
+    watched_by: Sequence[keras.callbacks.Callback] = (),
 ) -> Any:
     callbacks = [keras.callbacks.TerminateOnNaN(), *watched_by]
     if asked is not None:
