@@ -5,6 +5,7 @@ The card of one that is trained anew goes in here; tests/test_exported.py says w
 
 SHIPPED = {
     "bigan": "7a81171ce4d40306d86e3ee44e33ef803698e4d3e09a842f8029d01d6c73ccdb",
+    "cifar10_classifier": "5577dd22e4a952e9bcd8bebe80f8933cffd7e874c23eef389d3c0788b500bf5c",
     "colorization": "7fbe34d8a145d3c413c3f68d101fadcff7b05207549877e281075d8baed4dc10",
     "deepcluster": "409d062c58eec23e0bb3c8220485cecc8221a8dae1bf016f5302dfb926e4077d",
     "inpainting": "0243b8fe6ba88fac5eaf0619754e3c82a0e037ab5c901afce29811be363276fa",
