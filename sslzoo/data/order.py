@@ -66,3 +66,8 @@ def uniform(key):
     """Key (n,) uint64 -> (n, 2) float32 in [0, 1)."""
     bits = tf.bitwise.right_shift(tf.bitcast(key, tf.uint32), tf.constant(8, tf.uint32))
     return tf.cast(bits, tf.float32) * 2.0**-24
+
+
+def drawn(count, seed, size):
+    """The indices (count,) int64 of a random choice of `size` images, as `examples` begins."""
+    return keys(tf.range(count), seed, size, size, shuffle=True)["index"].numpy()

@@ -12,11 +12,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from sslzoo import data, probes, zoo
-from sslzoo.data.order import keys
+from sslzoo.data.order import drawn
 from sslzoo.probes.finetuning import STEP
 from sslzoo.training import trial
 
@@ -50,7 +49,7 @@ def from_scratch(
     )
     table = np.arange(train.size)
     if 0 < labels < train.size:
-        table = keys(tf.range(labels), seed, train.size, train.size, shuffle=True)["index"].numpy()
+        table = drawn(labels, seed, train.size)
     classes, options = len(train.class_names or []), {"table": table, "learning_rate": RATE}
     trained = functools.partial(probes.scratch, model, train, classes, side, seed, **options)
     stopwatch = trial.Stopwatch(0, clock)

@@ -17,9 +17,9 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo import data, encoders, export, pictures, precision, probes, zoo
+from sslzoo.data import order
 from sslzoo.data.arrays import Arrays
 from sslzoo.data.folder import Folder
-from sslzoo.data.order import keys
 from sslzoo.errors import UserError
 from sslzoo.pictures import retrieved
 from sslzoo.probes import saved
@@ -118,8 +118,7 @@ class Judged:
 
     def drawn(self: Any, images: Images) -> np.ndarray:
         """The indices (n,) that a draw has."""
-        size, position = images.source.size, tf.range(images.stop)
-        return keys(position, images.seed, size, size, shuffle=True)["index"].numpy()
+        return order.drawn(images.stop, images.seed, images.source.size)
 
     def tables(self: Any, spec: str, share: float) -> list[tuple[np.ndarray, int]]:
         """The draws of a share of the labels: indices (n,), and the seed of all that they train."""

@@ -5,11 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from sslzoo import data, probes
-from sslzoo.data.order import keys
+from sslzoo.data.order import drawn
 from sslzoo.errors import UserError
 from sslzoo.pretext import Pretext
 from sslzoo.probes import features, linear_probe
@@ -115,7 +114,6 @@ def _check(train: data.Source, test: data.Source, images: int, seed: int) -> Non
         UserError: `probes.linear` would refuse them.
     """
     if images:
-        position = tf.range(min(images, train.size))
-        index = keys(position, seed, train.size, train.size, shuffle=True)["index"]
-        y = tf.gather(train.labels, index).numpy()
+        index = drawn(min(images, train.size), seed, train.size)
+        y = np.asarray(train.labels)[index]
         linear_probe.check_labels(y, np.asarray(test.labels))
