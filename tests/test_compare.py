@@ -272,6 +272,28 @@ def test_a_recipe_that_cannot_is_left_out_and_said(images, tmp_path, children, c
     assert "npid is left out: error: --crop: too large" in caplog.text
 
 
+def test_an_encoder_that_no_recipe_knows_is_an_error_and_leaves_the_folder_free(
+    images, tmp_path, children
+):
+    settings = {
+        "dataset": str(images),
+        "recipes": ("npid", "jigsaw"),
+        "workdir": str(tmp_path / "c"),
+    }
+    children.broken = settings["recipes"]
+    with pytest.raises(UserError, match=r"^no recipe could be started: --crop: too large$"):
+        Compare(**settings, encoder="unheard").run()
+    assert not started(children)
+    children.broken = ()
+    assert {*Compare(**settings).run().cards} == {"npid", "jigsaw"}
+
+
+def test_a_table_of_nothing_is_an_error(images, tmp_path, children):
+    settings = {"dataset": str(images), "recipes": ("bigan",), "workdir": str(tmp_path / "c")}
+    with pytest.raises(UserError, match=f"no run has ended with a probe.*{tmp_path}/c/logs"):
+        Compare(**settings).run()
+
+
 def test_a_run_that_could_not_be_probed_is_left_out_and_said(images, tmp_path, children, caplog):
     settings = {"dataset": str(images), "recipes": ("bigan", "jigsaw")}
     with caplog.at_level("WARNING", logger="absl"):

@@ -73,8 +73,10 @@ class Compare:
     def run(self) -> leaderboard.Table:
         """Does it all; returns the table."""
         self._check()
-        for name in self.chosen:
-            self._write_sheet(name)
+        left_out = [reason for name in self.chosen if (reason := self._write_sheet(name))]
+        if len(left_out) == len(self.chosen):
+            self.kept.path("flags.txt").unlink()  # so that better ones may come
+            raise UserError(f"no recipe could be started: {left_out[0].removeprefix('error: ')}")
         table = self._write()
         for name, seed in progress.counted(self.kept.todo, lambda run: f"{run[0]}, seed {run[1]}"):
             if name in self.chosen:
@@ -82,6 +84,10 @@ class Compare:
             elif table.cards:
                 self._control(name, seed, table)
             table = self._write()
+        if not table.cards:
+            raise UserError(
+                f"no run has ended with a probe; what they said: {self.kept.path('logs')}"
+            )
         logging.info("%s\n%s", table, self.kept.path("table.md"))
         self._write_page([*table.cards])
         return table
@@ -165,19 +171,23 @@ class Compare:
 
     # === Work ===
 
-    def _write_sheet(self, name: str) -> None:
-        """Measures how fast a recipe is here and writes the run sheet with the epochs that fit."""
+    def _write_sheet(self, name: str) -> str:
+        """Measures how fast a recipe is here and writes the run sheet with the epochs that fit.
+
+        Returns:
+            Why it could not be started, or nothing.
+        """
         path, log = (
             self.kept.path("sheets", f"{name}.flags"),
             self.kept.path("logs", f"{name}_speed.txt"),
         )
         if path.exists():
-            return
+            return ""
         logging.info("how fast is %s ...", name)
         flags = self._flags(name)
         if not child.run(["-m", "sslzoo.training.trial", name, self.clock, *flags], log):
             logging.warning("%s is left out: %s", name, child.reason(log))
-            return
+            return child.reason(log)
         speed = trial.Speed(**child.answer(log))
         lines = [
             f"# {self.minutes:g} {self.kept.unit} of {name}, measured on {leaderboard.machine()}:",
@@ -187,6 +197,7 @@ class Compare:
         ]
         with writing(path):
             path.write_text("\n".join(lines) + "\n")
+        return ""
 
     def _flags(self, name: str) -> list[str]:
         """What all runs of a recipe share, but for their epochs.
