@@ -111,8 +111,8 @@ def test_cpu_minutes_are_those_of_all_epochs_of_all_phases(tmp_path):
         rows = [f"{epoch},{value}\n" for epoch, value in enumerate(seconds)]
         (tmp_path / name / "log.csv").write_text("".join(["epoch,cpu_seconds\n", *rows]))
     folders = [str(tmp_path / name) for name in ("run", "run/srgan")]
-    assert remade.cpu_minutes(folders[:1]) == 1.8
-    assert remade.cpu_minutes(folders) == 2.3
+    assert remade.minutes(folders[:1], "cpu_seconds") == 1.8
+    assert remade.minutes(folders, "cpu_seconds") == 2.3
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_cpu_minutes_are_those_of_all_epochs_of_all_phases(tmp_path):
 def test_a_log_that_does_not_say_it_all_says_nothing(log, tmp_path):
     if log is not None:
         (tmp_path / "log.csv").write_text(log)
-    assert remade.cpu_minutes([str(tmp_path)]) is None
+    assert remade.minutes([str(tmp_path)], "cpu_seconds") is None
 
 
 # === The words ===

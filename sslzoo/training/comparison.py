@@ -1,6 +1,5 @@
 """The folder of a comparison: where its runs lie, what is finished, and the table of that."""
 
-import csv
 import dataclasses
 import json
 import pathlib
@@ -11,6 +10,7 @@ from absl import logging
 
 from sslzoo.errors import writing
 from sslzoo.pictures.leaderboard import Table
+from sslzoo.training import remade
 
 # Of each clock of `trial`: the unit of a budget, and the column of log.csv.
 UNITS = {"wall": ("minutes", "seconds"), "cpu": ("CPU minutes", "cpu_seconds")}
@@ -89,7 +89,5 @@ class Comparison:
 
     def _timed(self, recipe: str, card: dict[str, Any]) -> dict[str, Any]:
         """A card with the minutes that its run trained, over all attempts, by its log."""
-        column = UNITS[self.clock][1]
-        with (self.run(recipe, card["seed"]) / "log.csv").open(newline="") as file:
-            seconds = sum(float(row[column]) for row in csv.DictReader(file))
-        return {**card, "minutes": seconds / 60}
+        folder = self.run(recipe, card["seed"])
+        return {**card, "minutes": remade.minutes([folder], UNITS[self.clock][1])}

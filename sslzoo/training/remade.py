@@ -19,7 +19,7 @@ def of(run: "Run", scores: probes.Scores | None) -> dict[str, Any]:
     """For `card.json`: how to make it again, what it cost, what else it saw, how it was judged."""
     said: dict[str, Any] = {
         "command": command(run.recipe, run.flags, run.defaults),
-        "cpu_minutes": cpu_minutes(run.folders),
+        "cpu_minutes": minutes(run.folders, "cpu_seconds"),
     }
     if run.second:
         said["second_dataset"] = {"name": run.second.spec, "images": run.second.size}
@@ -40,13 +40,13 @@ def command(recipe: str, flags: Mapping[str, str], defaults: Mapping[str, str]) 
     return model_card.command(["python", *program], flags, defaults)
 
 
-def cpu_minutes(folders: Iterable[str]) -> float | None:
-    """CPU time of the epochs in `log.csv` of all the folders; None where a row does not say it."""
+def minutes(folders: Iterable[str | pathlib.Path], column: str) -> float | None:
+    """Sum of a column of seconds of the `log.csv` of all the folders; None where a row lacks it."""
     seconds = 0.0
     for folder in folders:
         try:
             with open(pathlib.Path(folder, "log.csv"), newline="") as file:
-                seconds += sum(float(row["cpu_seconds"]) for row in csv.DictReader(file))
+                seconds += sum(float(row[column]) for row in csv.DictReader(file))
         except (OSError, KeyError, ValueError, TypeError, csv.Error):  # an older run's
             return None
     return round(seconds / 60, 1)
