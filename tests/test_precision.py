@@ -102,6 +102,24 @@ def test_whatever_the_scales_a_step_is_that_of_float32(make):
             assert np.linalg.norm(other - exact) <= 0.1 * np.linalg.norm(exact) + 1e-6
 
 
+@pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("make", [MAKERS["jigsaw"], players])
+def test_xla_computes_the_same_step_in_16_bits(make, name):
+    """Up to what rounding to 8 or 11 bits leaves of a move."""
+    moves = []
+    for jit_compile in (False, True):
+        pretext = mixed(make, name, jit_compile=jit_compile)
+        before = [v.numpy() for v in pretext.trainable_variables]
+        if name == "mixed_float16":
+            set_scales(pretext, 64, 64)
+        pretext.fit(batches(make, pretext)[1].take(1), verbose=0)
+        after = [v.numpy() for v in pretext.trainable_variables]
+        moves.append(np.concatenate([(a - b).ravel() for a, b in zip(after, before, strict=True)]))
+    plain, compiled = moves
+    assert np.linalg.norm(plain) > 1e-3
+    assert np.linalg.norm(compiled - plain) < 0.1 * np.linalg.norm(plain)
+
+
 def test_bfloat16_needs_no_scale():
     pretext = mixed(reconstruction, "mixed_bfloat16")
     assert not any(isinstance(one, precision.LossScale) for one in optimizers(pretext))
