@@ -16,7 +16,7 @@ from sslzoo import data, export, pictures, probes
 from sslzoo.commands.probe import Probe
 from sslzoo.errors import UserError
 from sslzoo.pictures import chart, retrieved
-from sslzoo.probes import cache, features, results
+from sslzoo.probes import cache, features, linear_probe, results
 from sslzoo.probes.classifier import untrained
 from sslzoo.training import judged, workdir
 
@@ -106,6 +106,19 @@ def test_several_encoders_are_one_table_and_may_agree(place, tmp_path, capsys):
     assert f"rank correlation of {place / 'a.npz'} and {place / 'b.npz'}: -0.50\n" in said
     with pytest.raises(UserError, match=r"--encoder: expected a name in the zoo.*'wolf'"):
         probe(place, tmp_path, **flags | {"encoder": f"{place / 'lion'},wolf"}).run()
+
+
+def test_twins_of_one_architecture_are_fitted_once_for_each_data_set(place, tmp_path):
+    fits, fit = [], linear_probe._fit
+    two = f"{place / 'lion'},{place / 'lion' / 'encoder.keras'}"
+    both = {"dataset": f"{place / 'a.npz'},{place / 'b.npz'}", "image_size": SIDE, "draws": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear_probe, "_fit", lambda *a: fits.append(a) or fit(*a))
+        rows = probe(place, tmp_path, encoder=two, **both).run()
+    stages = len(rows[0]["stages"])
+    assert len(fits) == 2 * 2 * stages, "two data sets, an encoder that is there twice, its twin"
+    for row, again in zip(rows[:2], rows[2:], strict=True):
+        assert {**row, "encoder": ""} == {**again, "encoder": ""}
 
 
 def test_pictures_of_several_encoders_lie_apart(place, tmp_path):

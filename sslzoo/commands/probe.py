@@ -121,7 +121,7 @@ class Probe(Judged):
         for name in names:
             folder = pathlib.Path(self.workdir, re.sub(r"\W+", "_", name).strip("_"))
             each.append(dataclasses.replace(self, encoder=name, workdir=str(folder)))
-            each[-1].opened = self.opened
+            each[-1].opened, each[-1].fitted = self.opened, self.fitted
         return each
 
     def check(self) -> None:
@@ -167,7 +167,7 @@ class Probe(Judged):
     def _linear(self, spec: str) -> list[dict[str, Any]]:
         """One row, of the best stage; the others in it."""
         draws, test = self.label_draws(spec), self.images(spec, "test")
-        scores = probes.beside(self.embedders, draws, test, self.seed)
+        scores = probes.beside(self.embedders, draws, test, self.seed, self.fitted)
         sys.stdout.write(f"\n{spec}\n{scores}\n")
         # Of the twin its own best stage, not the one that the encoder does best in.
         other = max(scores.rows, key=lambda row: row["random_accuracy"])

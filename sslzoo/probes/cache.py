@@ -61,9 +61,14 @@ class Cached:
         self.embed, self.folder = embed, folder
         self.channels = embed.channels
 
+    @property
+    def name(self) -> str:
+        """Of the weights."""
+        return self.embed.digest
+
     def __call__(self, images: Images) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """({stage: (N, dims) float32}, labels (N,))."""
-        name = hashlib.sha256(f"{self.embed.digest} {images.name}".encode()).hexdigest()
+        name = hashlib.sha256(f"{self.name} {images.name}".encode()).hexdigest()
         if not self.folder:
             return self.embed(images.examples())
         path = self.folder / f"{name[:32]}.npz"

@@ -105,7 +105,13 @@ def linear(
     return beside([Embedder(m, shape, max_features, batch_size) for m in models], draws, test, seed)
 
 
-def beside(embedders: Sequence[Any], draws: Sequence[Any], test: Any, seed: int) -> Scores:
+def beside(
+    embedders: Sequence[Any],
+    draws: Sequence[Any],
+    test: Any,
+    seed: int,
+    fitted: dict[Any, Any] | None = None,
+) -> Scores:
     """The scores of the first embedder, beside those of the second, if there is one.
 
     Args:
@@ -113,12 +119,18 @@ def beside(embedders: Sequence[Any], draws: Sequence[Any], test: Any, seed: int)
         draws: what they read of training images, one or more times.
         test: what they read of test images, once each.
         seed: of the splits that choose C.
+        fitted: what earlier calls found, by the names of a `Cached` and its `Images`: encoders
+            of one architecture have the same twin, which is fitted once.
     """
+    fitted = {} if fitted is None else fitted
     fits, y, y_test = [], np.array([]), np.array([])
     for embed in embedders:
-        x_test, y_test = embed(test)
-        found, y = _over_draws(embed, draws, x_test, y_test, seed)
-        fits.append(found)
+        key = (seed, *(getattr(part, "name", id(part)) for part in (embed, test, *draws)))
+        if key not in fitted:
+            x_test, y_test = embed(test)
+            fitted[key] = *_over_draws(embed, draws, x_test, y_test, seed), y_test
+        rows_of, y, y_test = fitted[key]
+        fits.append(rows_of)
     rows = [
         row | {f"random_{k}": twin[k] for twin in others for k in ("accuracy", "std", "C", "knn")}
         for row, *others in zip(*_rows(fits), strict=True)

@@ -88,6 +88,11 @@ class Judged:
         """What `sources` is, by `size`."""
         return {}
 
+    @functools.cached_property
+    def fitted(self) -> dict[Any, Any]:
+        """What planes were found, for `probes.beside`."""
+        return {}
+
     @property
     def sources(self: Any) -> dict[str, dict[str, data.Source]]:
         """{spec: {"train", "test"}}: labelled sources."""
