@@ -5,6 +5,7 @@ import io
 import shutil
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -200,6 +201,41 @@ def test_finetuning_goes_through_the_encoder(animals, data, tmp_path):
     x, y = coloured(40, 1)
     names = served.classify(np.float32(x / 255))["classes"][:, 0].numpy().astype(str)
     assert np.mean(names == np.array(COLOURS)[y]) == pytest.approx(row["accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs", "schedule"),
+    [
+        (120, 7, {"epochs": 7}),
+        (120, 0, {"epochs": 10, "steps": 4000}),
+        (64_000, 0, {"epochs": 10, "steps": 5000}),
+    ],
+)
+def test_few_labels_are_seen_often(images, epochs, schedule):
+    run = Classify(epochs=epochs, flip=False, seed=3)
+    run.sources = [types.SimpleNamespace(size=images)]
+    assert run._schedule == {"flip": False, "seed": 3, **schedule}
+
+
+def test_beside_finetuning_stands_the_same_network_from_scratch(animals, data, monkeypatch):
+    calls = []
+    monkeypatch.setattr(probes, "scratch", lambda *a, **k: calls.append((a, k)) or "scratch")
+    monkeypatch.setattr(Classify, "_trained", lambda self, encoder: encoder)
+    lion = {"encoder": str(animals / "lion"), "dataset": data, "epochs": 4, "seed": 3}
+    run = Classify(**lion, finetune=True, stage="stage1", learning_rate=0.5)
+    encoder, _ = run.given
+    assert run._untaught(encoder) == "scratch"
+    ((given, settings),) = calls
+    assert given == (encoder, run.sources[0], len(COLOURS), run.size)
+    assert settings == {"stage": "stage1", "epochs": 4, "flip": True, "seed": 3}
+    for flags in ({}, {"head": "mlp", "finetune": True}):
+        twin = Classify(**lion, **flags)._untaught(encoder)
+        equal = [
+            np.array_equal(*pair)
+            for pair in zip(twin.get_weights(), encoder.get_weights(), strict=True)
+        ]
+        assert not all(equal)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(

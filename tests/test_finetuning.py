@@ -43,6 +43,8 @@ def test_from_scratch_learns_and_leaves_the_encoder_alone(source):
 def test_the_seed_alone_decides_where_it_starts(source, monkeypatch):
     monkeypatch.setattr(module, "finetune", lambda *a, **settings: None)
     heads = [probes.scratch(tiny_encoder(), source, 2, 16, seed) for seed in (0, 0, 1)]
+    assert heads[0].stage == "stage2"
+    assert probes.scratch(tiny_encoder(), source, 2, 16, stage="stage1").stage == "stage1"
     first, again, other = (head.model().get_weights() for head in heads)
     for a, b, c in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(a, b)

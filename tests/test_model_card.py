@@ -192,7 +192,7 @@ def test_a_classifier_names_classes_labels_and_what_its_accuracy_stands_beside()
     assert "2 classes" in card["intended_use"]
     assert card["intended_use"].endswith("at about 32 x 32 pixels: tabby, lynx.")
     said = " ".join(card["limits"])
-    assert "58.3 % of 400 test images were right, beside 46.9 % from a random-init" in said
+    assert "58.3 % of 400 test images were right, beside 46.9 % from random init" in said
     assert "10.0 % by always answering the commonest class" in said
     assert "300 of 900 labelled images of cats.npz" in said
     assert "recipe rotation, trained on 25,000 images of dogs.npz" in said

@@ -422,7 +422,7 @@ def test_finetune_has_a_row_for_each_share_and_leaves_the_encoder_alone(
     assert [len(settings["table"]) for _, settings in heads] == [28, 140]
     for (head, settings), (_, other) in zip(heads, seen[1::2], strict=True):
         assert settings["frozen_below"] == "stage2"
-        assert settings["learning_rate"] == 0.01
+        assert settings["learning_rate"] == 0.05
         np.testing.assert_array_equal(settings["table"], other["table"])
         assert head.encoder is not run.model
         assert head.stage == "stage2"

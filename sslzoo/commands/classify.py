@@ -20,13 +20,18 @@ from sslzoo import data, encoders, export, pictures, probes, zoo
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.export import model_card
 from sslzoo.flags import ranges
-from sslzoo.flags.ranges import Count, Pad, Positive, Seed
+from sslzoo.flags.ranges import Count, OptionalCount, Pad, Positive, Seed
 from sslzoo.pictures import confusion
+from sslzoo.probes.finetuning import RATE, STEP
+
+STEPS = 4000  # of fine-tuning, at least: less is not enough to learn with a few labels
+EPOCHS = 5  # at least
+ROUNDS = 10  # after each the labels held out say how good the weights are
 
 
 @dataclasses.dataclass
 class Classify:
-    """Trains a classifier, scores it beside one on random weights, and exports it.
+    """Trains a classifier, scores it beside one from random init, and exports it.
 
     Args:
         encoder: a name in the zoo, an exported folder, or an encoder.keras; alexnet:FOLDER is the
@@ -44,8 +49,10 @@ class Classify:
             layers, or conv, a block of NIN; a linear one finds the stage for them.
         top_k: classes in an answer, at most.
         finetune: train encoder and head together, from the fitted head on, on padded crops; a tenth
-            of the labels is held out and chooses the epoch, where every class has ten.
-        epochs: of --finetune, and of a head that is not linear.
+            of the labels is held out and chooses the epoch, where every class has ten. Beside a
+            linear head so made stands the same network from scratch, with the highest rate at 0.1.
+        epochs: of --finetune, and of a head that is not linear; 0 takes five, or more where five
+            have fewer than 4,000 steps of 64 images.
         learning_rate: the highest one of these epochs; RotNet's heads had 0.1.
         flip: mirror half of the images in these epochs.
         seed: of the random encoder, the order and the crops.
@@ -61,8 +68,8 @@ class Classify:
     head: Literal["linear", "mlp", "conv"] = "linear"
     top_k: Count = 5
     finetune: bool = False
-    epochs: Count = 5
-    learning_rate: Positive = 0.01
+    epochs: OptionalCount = 0
+    learning_rate: Positive = RATE
     flip: bool = True
     seed: Seed = 0
     workdir: str = "runs/classifier"
@@ -73,14 +80,14 @@ class Classify:
         self._check()
         keras.utils.set_random_seed(self.seed)
         encoder, made = self.given
-        twin = probes.random_twin(encoder, self.seed)
         logging.info("a head on the encoder ...")
-        head, labels, answers = self._trained(encoder)
-        logging.info("a head on a random-init encoder ...")
+        head = self._trained(encoder)
+        labels, answers = self._tested(head)
+        logging.info("beside it from random init ...")
         row = {
             "stage": head.stage,
             "accuracy": float(np.mean(labels == answers)),
-            "random_accuracy": float(np.mean(np.equal(*self._trained(twin)[1:]))),
+            "random_accuracy": float(np.mean(np.equal(*self._tested(self._untaught(encoder))))),
             "majority_accuracy": self._majority(labels),
         }
         minutes = round((time.time() - started) / 60, 1)
@@ -138,28 +145,41 @@ class Classify:
 
     # === Work ===
 
-    def _trained(self, encoder: keras.Model) -> tuple[probes.Head, np.ndarray, np.ndarray]:
-        """(head, labels, answers), the latter of the test split."""
-        train, test = self.sources
+    def _trained(self, encoder: keras.Model) -> probes.Head:
+        """A head on the encoder, and the encoder with it if that is asked for."""
+        train = self.sources[0]
         stage = self.stage or (encoders.stages(encoder)[-1] if self.finetune else "")
         few = train.examples(
             seed=self.seed, crop=self.size, stop=min(self.train_images, train.size)
         )
         head = probes.fit_head(encoder, few, self.classes, stage=stage, seed=self.seed)
-        train_on = functools.partial(
-            probes.finetune,
-            source=train,
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            flip=self.flip,
-            seed=self.seed,
-        )
+        schedule = {"learning_rate": self.learning_rate, **self._schedule}
         if self.head != "linear":
             head = probes.nonlinear(head, self.head)
-            train_on(head, frozen=True)
+            probes.finetune(head, train, frozen=True, **schedule)
         if self.finetune:
-            train_on(head)
-        return head, *head.predict(test.examples(crop=self.size, shuffle=False))
+            probes.finetune(head, train, **schedule)
+        return head
+
+    def _untaught(self, encoder: keras.Model) -> probes.Head:
+        """What stands beside it: the same from random init, as well as it can be trained."""
+        if not self.finetune or self.head != "linear":
+            return self._trained(probes.random_twin(encoder, self.seed))
+        given = encoder, self.sources[0], len(self.classes), self.size
+        return probes.scratch(*given, stage=self.stage, **self._schedule)
+
+    @property
+    def _schedule(self) -> dict[str, Any]:
+        """What `probes.finetune` takes."""
+        shared = {"flip": self.flip, "seed": self.seed}
+        if self.epochs:
+            return {"epochs": self.epochs, **shared}
+        steps = max(STEPS, EPOCHS * self.sources[0].size // STEP)
+        return {"epochs": ROUNDS, "steps": steps, **shared}
+
+    def _tested(self, head: probes.Head) -> tuple[np.ndarray, np.ndarray]:
+        """(labels, answers) of the test split."""
+        return head.predict(self.sources[1].examples(crop=self.size, shuffle=False))
 
     def _majority(self, labels: np.ndarray) -> float:
         """Accuracy of always answering the commonest training label."""
@@ -187,7 +207,7 @@ class Classify:
         card = model_card.of_classifier(card, self.size)
         export.save(head.encoder, path, card=card, image_size=self.size, classify=answer)
         logging.info(
-            "held-out accuracy %.2f%% (%s); on a random-init encoder %.2f%%, majority class %.2f%%",
+            "held-out accuracy %.2f%% (%s); from random init %.2f%%, majority class %.2f%%",
             100 * row["accuracy"],
             head.stage,
             100 * row["random_accuracy"],

@@ -23,7 +23,7 @@ from sslzoo.errors import UserError, writable_folder
 from sslzoo.flags import ranges
 from sslzoo.flags.ranges import Area, Count, OptionalCount, Pad, Positive, Seed
 from sslzoo.probes import results
-from sslzoo.probes.finetuning import STEP
+from sslzoo.probes.finetuning import RATE, SCRATCH_RATE, STEP
 from sslzoo.probes.invariance import IMAGES, SMALLEST, picture
 from sslzoo.training.judged import Judged
 
@@ -84,8 +84,8 @@ class Probe(Judged):
     frozen_below: str = ""
     controls: bool = False
     epochs: Count = 10
-    learning_rate: Positive = 0.01
-    scratch_rate: Positive = 0.1
+    learning_rate: Positive = RATE
+    scratch_rate: Positive = SCRATCH_RATE
     cache: str = "~/.cache/sslzoo"
     seed: Seed = 0
     workdir: str = "runs/probe"

@@ -95,7 +95,7 @@ def of_classifier(card: Card, image_size: int) -> Card:
             "It knows no other classes: whatever an image shows gets one of them. Its scores were "
             "not calibrated.",
             f"{_percent(row['accuracy'])} of {_count(dataset['test_images'], 'test image')} were "
-            f"right, beside {_percent(row['random_accuracy'])} from a random-init encoder and "
+            f"right, beside {_percent(row['random_accuracy'])} from random init and "
             f"{_percent(row['majority_accuracy'])} by always answering the commonest class. That "
             "is one data set, one run with one seed, on one machine.",
             f"It has seen {card['labels']:,} of {_count(dataset['images'], 'labelled image')} of "

@@ -27,6 +27,8 @@ STEP = 64  # images a step
 HELD = 10  # of so many labels of a class one is held out, of fewer none
 DECAY = 5e-4  # L2, of kernels
 MOMENTUM = 0.9
+# The highest rates. On 4,500 labels of CIFAR-10, `rotation`, 4,000 steps: 75.4 % and 73.6 %.
+RATE, SCRATCH_RATE = 0.05, 0.1
 
 
 def finetune(
@@ -34,7 +36,7 @@ def finetune(
     source: Any,
     *,
     epochs: int = 5,
-    learning_rate: float = 0.01,
+    learning_rate: float = RATE,
     flip: bool = True,
     seed: int = 0,
     frozen: bool = False,
@@ -90,12 +92,23 @@ def finetune(
 
 
 def scratch(
-    encoder: keras.Model, source: Any, classes: int, side: int, seed: int = 0, **settings: Any
+    encoder: keras.Model,
+    source: Any,
+    classes: int,
+    side: int,
+    seed: int = 0,
+    *,
+    stage: str = "",
+    learning_rate: float = SCRATCH_RATE,
+    **settings: Any,
 ) -> Head:
-    """The architecture of `encoder`, trained from random init; `settings` are `finetune`'s."""
-    head = untrained(random_twin(encoder, seed), classes, side)
+    """The architecture of `encoder`, up to a stage, by default the last, from random init.
+
+    The other `settings` are `finetune`'s.
+    """
+    head = untrained(random_twin(encoder, seed), classes, side, stage)
     head = dataclasses.replace(head, network=random_twin(head.network, seed + 1))
-    finetune(head, source, seed=seed, **settings)
+    finetune(head, source, seed=seed, learning_rate=learning_rate, **settings)
     return head
 
 

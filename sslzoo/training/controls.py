@@ -20,7 +20,6 @@ from sslzoo.probes.finetuning import STEP
 from sslzoo.training import trial
 
 ROUNDS = 10  # after each a tenth of the labels says how good the weights are
-RATE = 0.1  # the highest, as of `sslzoo probe --scratch_rate`
 
 
 def from_scratch(
@@ -50,8 +49,8 @@ def from_scratch(
     table = np.arange(train.size)
     if 0 < labels < train.size:
         table = drawn(labels, seed, train.size)
-    classes, options = len(train.class_names or []), {"table": table, "learning_rate": RATE}
-    trained = functools.partial(probes.scratch, model, train, classes, side, seed, **options)
+    classes = len(train.class_names or [])
+    trained = functools.partial(probes.scratch, model, train, classes, side, seed, table=table)
     stopwatch = trial.Stopwatch(0, clock)
     try:
         trained(epochs=1, steps=trial.STEPS, choose=False, watched_by=[stopwatch])
