@@ -217,6 +217,18 @@ def test_few_labels_are_seen_often(images, epochs, schedule):
     assert run._schedule == {"flip": False, "seed": 3, **schedule}
 
 
+def test_a_nonlinear_head_learns_alone_first_both_times_at_the_rate_of_the_flag(
+    animals, data, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr(probes, "finetune", lambda head, source, **settings: calls.append(settings))
+    lion = {"encoder": str(animals / "lion"), "dataset": data, "head": "mlp", "finetune": True}
+    run = Classify(**lion, learning_rate=0.3, epochs=2)
+    run._trained(run.given[0])
+    assert [one["learning_rate"] for one in calls] == [0.3, 0.3]
+    assert [one.get("frozen", False) for one in calls] == [True, False]
+
+
 def test_beside_finetuning_stands_the_same_network_from_scratch(animals, data, monkeypatch):
     calls = []
     monkeypatch.setattr(probes, "scratch", lambda *a, **k: calls.append((a, k)) or "scratch")

@@ -40,11 +40,18 @@ def test_from_scratch_learns_and_leaves_the_encoder_alone(source):
         np.testing.assert_array_equal(kernel, before[name])
 
 
+def test_from_scratch_there_is_a_stage_and_a_rate_to_choose(source, monkeypatch):
+    rates = []
+    monkeypatch.setattr(module, "finetune", lambda *a, **k: rates.append(k["learning_rate"]))
+    assert probes.scratch(tiny_encoder(), source, 2, 16).stage == "stage2"
+    given = {"stage": "stage1", "learning_rate": 0.3}
+    assert probes.scratch(tiny_encoder(), source, 2, 16, **given).stage == "stage1"
+    assert rates == [0.1, 0.3]
+
+
 def test_the_seed_alone_decides_where_it_starts(source, monkeypatch):
     monkeypatch.setattr(module, "finetune", lambda *a, **settings: None)
     heads = [probes.scratch(tiny_encoder(), source, 2, 16, seed) for seed in (0, 0, 1)]
-    assert heads[0].stage == "stage2"
-    assert probes.scratch(tiny_encoder(), source, 2, 16, stage="stage1").stage == "stage1"
     first, again, other = (head.model().get_weights() for head in heads)
     for a, b, c in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(a, b)
