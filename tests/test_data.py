@@ -793,3 +793,29 @@ def test_real_photographs():
     assert 0.2 < images.mean() < 0.7
     assert images.std() > 0.15
     assert source.undecodable.bad == set()
+
+
+def test_images_of_an_npz_are_in_memory_once(tmp_path):
+    """In a process of its own; tf.data's rewriting would copy them for each iterator."""
+    megabytes = 120
+    x = np.zeros((megabytes * 2**20 // 3072, 32, 32, 3), np.uint8)
+    np.savez_compressed(tmp_path / "zeros.npz", x_train=x, x_test=x[:64])
+    script = f"""
+import gc
+from sslzoo import data
+def resident():
+    gc.collect()
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) // 1024
+def reading(split):
+    source = data.load({str(tmp_path / "zeros.npz")!r}, split)
+    iterator = iter(source.examples(crop=32))
+    next(iterator)
+    return iterator
+few = reading("test")
+before = resident()
+many = reading("train")
+print(resident() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert megabytes < int(done.stdout) < 1.5 * megabytes, done.stderr
