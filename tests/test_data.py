@@ -819,3 +819,37 @@ print(resident() - before)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert megabytes < int(done.stdout) < 1.5 * megabytes, done.stderr
+
+
+def test_images_that_may_be_bad_are_read_ahead_where_operations_are_deterministic(tmp_path):
+    """In a process of its own. tf.data gives that up where it sees a state, such as Python's."""
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    (tmp_path / "images").mkdir()
+    for i in range(40):
+        Image.fromarray(noise).save(tmp_path / f"images/{i}.png")
+    script = f"""
+import time
+import tensorflow as tf
+from sslzoo import data
+from sslzoo.training import devices
+devices.deterministic()
+source = data.load({str(tmp_path / "images")!r})
+source.chunk = 1
+opened, fetch = [], source.fetch
+def counted(index):
+    index = tf.numpy_function(lambda i: opened.append(i) or i, [index], tf.int64, stateful=False)
+    return fetch(tf.ensure_shape(index, [1]))
+source.fetch = counted
+iterator = iter(source.examples(crop=8, parallel=1).prefetch(16))
+next(iterator)
+before = len(opened)
+for _ in range(100):
+    time.sleep(0.1)
+    if len(opened) > before + 5:
+        break
+print(before, len(opened))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout, done.stderr
+    before, after = map(int, done.stdout.split())
+    assert after > before + 5

@@ -1,13 +1,15 @@
 """Images that cannot be decoded: each is replaced by the next that can, and they are counted."""
 
+import functools
+
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from sslzoo.data.rows import each
 from sslzoo.errors import UserError
 
 BAD_SHARE = 0.01  # of the images may be undecodable; one always may
-NONE = -1  # steps to the next good image
+NONE = -1  # steps to the next good image, where there is none near
 NAMED = 10  # bad files are named in the log, then only counted
 
 
@@ -31,8 +33,10 @@ class Undecodable:
         A graph cannot catch an error, but a dataset can drop the elements that raise one. Every
         chunk is followed by its stand-in, which never fails. Behind a chunk that was dropped it
         finds itself alone and opens its images one by one; all others leave. So a healthy image
-        costs no Python and no inner dataset (tried: both run in sequence under op determinism).
+        costs no Python. tf.data is told that Python's answer depends on nothing else: for a graph
+        with a state it gives up reading ahead, where operations are deterministic.
         """
+        shapes = self.source.shapes(crop)
 
         def opened(key):
             nothing = {name: tf.zeros([0, crop, crop, n]) for name, n in self.source.maps.items()}
@@ -43,47 +47,49 @@ class Undecodable:
             first = key["position"][0]
             return first, (key, ~key["stand_in"] | (last != first))
 
+        def one_by_one(key):
+            found = tf.numpy_function(
+                functools.partial(self._search_each, crop=crop),
+                [key["index"], key["place"]],
+                [tf.float32] * len(shapes) + [tf.int64],
+                stateful=False,
+            )
+            return dict(zip(shapes, found, strict=False)), found[-1]
+
         def replaced(key, _):
             maps, index = tf.cond(
-                key["stand_in"],
-                lambda: self._search_each(key, crop),
-                lambda: (key["maps"], key["index"]),
+                key["stand_in"], lambda: one_by_one(key), lambda: (key["maps"], key["index"])
             )
-            for name, one in self.source.shapes(crop).items():
+            for name, one in shapes.items():
                 maps[name].set_shape([None, *one.shape])
-            return key | {"maps": maps, "index": index}
+            return key | {"maps": maps, "index": tf.ensure_shape(index, [None])}
 
         ds = ds.map(_twice, **ordered).unbatch()
         ds = ds.map(opened, **ordered).ignore_errors()
         ds = ds.scan(tf.constant(-1, tf.int64), alone).filter(lambda _, wanted: wanted)
-        return ds.map(replaced)  # holds Python, so tf.data may run it in sequence: it is cheap
+        return ds.map(replaced)  # in sequence: each bad image is named once
 
-    def _search_each(self, key, crop):
-        """(maps, index (n,)) of what can be decoded of a chunk, and of what replaces the others."""
-        return each(
-            lambda index, place: self._search(index, place, crop),
-            [key["index"], key["place"]],
-            (self.source.shapes(crop), tf.TensorSpec([], tf.int64)),
-            parallel=1,  # each bad image is named once
-        )
+    def _search_each(self, index, place, crop):
+        """Maps (n, ...) of what can be decoded of a chunk (n,), and of what replaces the others.
+
+        Behind them its indices (n,).
+        """
+        found = [self._search(*row, crop) for row in zip(index, place, strict=True)]
+        rows = [[maps[name].numpy() for name in self.source.maps] + [at] for maps, at in found]
+        return [np.stack(column) for column in zip(*rows, strict=True)]
 
     def _search(self, index, place, crop):
         """(maps, index) of the first that can be decoded, from `index` on."""
-
-        def attempt(step):
-            raw = self.source.fetch((index[None] + step) % self.source.size)
-            raw = tf.nest.map_structure(lambda x: x[0], raw)
-            return self.source.opened(raw, place, crop), step
-
-        # One step more than images may be bad; NONE is the answer that there is no good one.
-        found = tf.data.Dataset.range(self._limit + 2).map(attempt).ignore_errors()
-        nothing = {
-            name: tf.zeros([crop or 1, crop or 1, n]) for name, n in self.source.maps.items()
-        }
-        none = tf.data.Dataset.from_tensors((nothing, tf.constant(NONE, tf.int64)))
-        maps, step = found.concatenate(none).take(1).get_single_element()
-        step = tf.numpy_function(self._report, [index, step], tf.int64)
-        return maps, (index + tf.ensure_shape(step, [])) % self.source.size
+        for step in range(self._limit + 2):  # one more than images may be bad
+            at = (index + step) % self.source.size
+            try:
+                raw = tf.nest.map_structure(lambda x: x[0], self.source.fetch(tf.constant([at])))
+                maps = self.source.opened(raw, tf.constant(place), crop)
+            except (tf.errors.OpError, OSError, ValueError):  # the last two of readers in Python
+                continue
+            self._report(index, step)
+            return maps, at
+        self._report(index, NONE)  # raises
 
     @property
     def _limit(self):
@@ -107,7 +113,6 @@ class Undecodable:
                 f"decoded (more than 1 %): {names}"
             )
             raise self.failure
-        return step
 
 
 def _twice(key):
