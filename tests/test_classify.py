@@ -1,5 +1,6 @@
 """What `sslzoo classify` exports answers like what it scored, beside honest neighbours."""
 
+import dataclasses
 import importlib
 import io
 import shutil
@@ -212,9 +213,12 @@ def test_finetuning_goes_through_the_encoder(animals, data, tmp_path):
     ],
 )
 def test_few_labels_are_seen_often(images, epochs, schedule):
-    run = Classify(epochs=epochs, flip=False, seed=3)
+    run = Classify(epochs=epochs, flip=False, seed=3, finetune=True)
     run.sources = [types.SimpleNamespace(size=images)]
     assert run._schedule == {"flip": False, "seed": 3, **schedule}
+    head = dataclasses.replace(run, head="mlp")
+    head.sources = run.sources
+    assert head._schedule == {"flip": False, "seed": 3, "epochs": epochs or 5}
 
 
 def test_a_nonlinear_head_learns_alone_first_both_times_at_the_rate_of_the_flag(
@@ -234,12 +238,14 @@ def test_beside_finetuning_stands_the_same_network_from_scratch(animals, data, m
     monkeypatch.setattr(probes, "scratch", lambda *a, **k: calls.append((a, k)) or "scratch")
     monkeypatch.setattr(Classify, "_trained", lambda self, encoder: encoder)
     lion = {"encoder": str(animals / "lion"), "dataset": data, "epochs": 4, "seed": 3}
-    run = Classify(**lion, finetune=True, stage="stage1", learning_rate=0.5)
+    flags = {"finetune": True, "stage": "stage1", "learning_rate": 0.5, "scratch_rate": 0.2}
+    run = Classify(**lion, **flags)
     encoder, _ = run.given
     assert run._untaught(encoder) == "scratch"
     ((given, settings),) = calls
     assert given == (encoder, run.sources[0], len(COLOURS), run.size)
-    assert settings == {"stage": "stage1", "epochs": 4, "flip": True, "seed": 3}
+    rate = {"learning_rate": 0.2}
+    assert settings == {"stage": "stage1", "epochs": 4, "flip": True, "seed": 3, **rate}
     for flags in ({}, {"head": "mlp", "finetune": True}):
         twin = Classify(**lion, **flags)._untaught(encoder)
         equal = [

@@ -269,7 +269,7 @@ def test_a_recipe_that_cannot_is_left_out_and_said(images, tmp_path, children, c
             dataset=str(images), recipes=("npid", "jigsaw"), workdir=str(tmp_path / "c")
         ).run()
     assert [*table.cards] == ["jigsaw"]
-    assert "npid is left out: error: --crop: too large" in caplog.text
+    assert "npid is left out: --crop: too large" in caplog.text
 
 
 def test_an_encoder_that_no_recipe_knows_is_an_error_and_leaves_the_folder_free(
@@ -290,7 +290,19 @@ def test_an_encoder_that_no_recipe_knows_is_an_error_and_leaves_the_folder_free(
 
 def test_a_table_of_nothing_is_an_error(images, tmp_path, children):
     settings = {"dataset": str(images), "recipes": ("bigan",), "workdir": str(tmp_path / "c")}
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results -->\nof before\n<!-- /results -->\n")
     with pytest.raises(UserError, match=f"no run has ended with a probe.*{tmp_path}/c/logs"):
+        Compare(**settings, readme=str(readme)).run()
+    assert "of before" in readme.read_text()
+
+
+def test_a_log_that_does_not_say_the_time_is_named(images, tmp_path, children):
+    settings = {"dataset": str(images), "recipes": ("jigsaw",), "workdir": str(tmp_path / "c")}
+    Compare(**settings).run()
+    log = tmp_path / "c/jigsaw/seed0/log.csv"
+    log.write_text("epoch,cpu_seconds\n1,60\n")
+    with pytest.raises(UserError, match=f"{log}: expected a column seconds"):
         Compare(**settings).run()
 
 

@@ -809,7 +809,7 @@ def resident():
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) // 1024
 def reading(split):
     source = data.load({str(tmp_path / "zeros.npz")!r}, split)
-    iterator = iter(source.examples(crop=32))
+    iterator = iter(source.examples(crop=32, parallel=1))
     next(iterator)
     return iterator
 few = reading("test")
@@ -818,7 +818,8 @@ many = reading("train")
 print(resident() - before)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert megabytes < int(done.stdout) < 1.5 * megabytes, done.stderr
+    assert done.stdout, done.stderr
+    assert 0.9 * megabytes < int(done.stdout) < 1.5 * megabytes
 
 
 def test_images_that_may_be_bad_are_read_ahead_where_operations_are_deterministic(tmp_path):
@@ -842,14 +843,12 @@ def counted(index):
 source.fetch = counted
 iterator = iter(source.examples(crop=8, parallel=1).prefetch(16))
 next(iterator)
-before = len(opened)
 for _ in range(100):
     time.sleep(0.1)
-    if len(opened) > before + 5:
+    if len(opened) > 9:
         break
-print(before, len(opened))
+print(len(opened))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout, done.stderr
-    before, after = map(int, done.stdout.split())
-    assert after > before + 5
+    assert int(done.stdout) > 9

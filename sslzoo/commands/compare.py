@@ -73,10 +73,10 @@ class Compare:
     def run(self) -> leaderboard.Table:
         """Does it all; returns the table."""
         self._check()
-        left_out = [reason for name in self.chosen if (reason := self._write_sheet(name))]
-        if len(left_out) == len(self.chosen):
+        reasons = [self._write_sheet(name) for name in self.chosen]
+        if None not in reasons:
             self.kept.path("flags.txt").unlink()  # so that better ones may come
-            raise UserError(f"no recipe could be started: {left_out[0].removeprefix('error: ')}")
+            raise UserError(f"no recipe could be started: {reasons[0]}")
         table = self._write()
         for name, seed in progress.counted(self.kept.todo, lambda run: f"{run[0]}, seed {run[1]}"):
             if name in self.chosen:
@@ -171,23 +171,24 @@ class Compare:
 
     # === Work ===
 
-    def _write_sheet(self, name: str) -> str:
+    def _write_sheet(self, name: str) -> str | None:
         """Measures how fast a recipe is here and writes the run sheet with the epochs that fit.
 
         Returns:
-            Why it could not be started, or nothing.
+            Why it could not be started, or None.
         """
         path, log = (
             self.kept.path("sheets", f"{name}.flags"),
             self.kept.path("logs", f"{name}_speed.txt"),
         )
         if path.exists():
-            return ""
+            return None
         logging.info("how fast is %s ...", name)
         flags = self._flags(name)
         if not child.run(["-m", "sslzoo.training.trial", name, self.clock, *flags], log):
-            logging.warning("%s is left out: %s", name, child.reason(log))
-            return child.reason(log)
+            reason = child.reason(log)
+            logging.warning("%s is left out: %s", name, reason)
+            return reason
         speed = trial.Speed(**child.answer(log))
         lines = [
             f"# {self.minutes:g} {self.kept.unit} of {name}, measured on {leaderboard.machine()}:",
@@ -197,7 +198,7 @@ class Compare:
         ]
         with writing(path):
             path.write_text("\n".join(lines) + "\n")
-        return ""
+        return None
 
     def _flags(self, name: str) -> list[str]:
         """What all runs of a recipe share, but for their epochs.
@@ -249,7 +250,7 @@ class Compare:
     def _write(self) -> leaderboard.Table:
         """Table, CSV and plot of what is finished."""
         table = self.kept.table(self.caption)
-        if self.readme:
+        if self.readme and table.cards:
             table.put_into(pathlib.Path(self.readme))
         return table
 

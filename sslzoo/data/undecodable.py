@@ -1,6 +1,6 @@
 """Images that cannot be decoded: each is replaced by the next that can, and they are counted."""
 
-import functools
+import threading
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +25,7 @@ class Undecodable:
     def __init__(self, source):
         self.source = source
         self.bad = set()
+        self.lock = threading.Lock()
         self.failure = None
 
     def open_or_replace(self, ds, open_all, crop, ordered):
@@ -33,8 +34,10 @@ class Undecodable:
         A graph cannot catch an error, but a dataset can drop the elements that raise one. Every
         chunk is followed by its stand-in, which never fails. Behind a chunk that was dropped it
         finds itself alone and opens its images one by one; all others leave. So a healthy image
-        costs no Python. tf.data is told that Python's answer depends on nothing else: for a graph
-        with a state it gives up reading ahead, where operations are deterministic.
+        costs no Python. tf.data is told that Python has no state: where operations are
+        deterministic it reads nothing ahead across a function that has. The images depend on
+        nothing else indeed; what is noted beside them, `bad`, the log and `failure`, may be noted
+        by two iterators at a time.
         """
         shapes = self.source.shapes(crop)
 
@@ -48,13 +51,13 @@ class Undecodable:
             return first, (key, ~key["stand_in"] | (last != first))
 
         def one_by_one(key):
-            found = tf.numpy_function(
-                functools.partial(self._search_each, crop=crop),
+            *maps, index = tf.numpy_function(
+                lambda index, place: self._search_each(index, place, crop),
                 [key["index"], key["place"]],
                 [tf.float32] * len(shapes) + [tf.int64],
                 stateful=False,
             )
-            return dict(zip(shapes, found, strict=False)), found[-1]
+            return dict(zip(shapes, maps, strict=True)), index
 
         def replaced(key, _):
             maps, index = tf.cond(
@@ -67,14 +70,12 @@ class Undecodable:
         ds = ds.map(_twice, **ordered).unbatch()
         ds = ds.map(opened, **ordered).ignore_errors()
         ds = ds.scan(tf.constant(-1, tf.int64), alone).filter(lambda _, wanted: wanted)
-        return ds.map(replaced)  # in sequence: each bad image is named once
+        return ds.map(replaced)
 
     def _search_each(self, index, place, crop):
-        """Maps (n, ...) of what can be decoded of a chunk (n,), and of what replaces the others.
-
-        Behind them its indices (n,).
-        """
-        found = [self._search(*row, crop) for row in zip(index, place, strict=True)]
+        """[maps (n, ...), in the order of the source's, ..., indices (n,)] of what is shown."""
+        with tf.device("/CPU:0"):
+            found = [self._search(*row, crop) for row in zip(index, place, strict=True)]
         rows = [[maps[name].numpy() for name in self.source.maps] + [at] for maps, at in found]
         return [np.stack(column) for column in zip(*rows, strict=True)]
 
@@ -82,10 +83,14 @@ class Undecodable:
         """(maps, index) of the first that can be decoded, from `index` on."""
         for step in range(self._limit + 2):  # one more than images may be bad
             at = (index + step) % self.source.size
+            if at in self.bad:
+                continue
             try:
                 raw = tf.nest.map_structure(lambda x: x[0], self.source.fetch(tf.constant([at])))
                 maps = self.source.opened(raw, tf.constant(place), crop)
-            except (tf.errors.OpError, OSError, ValueError):  # the last two of readers in Python
+            except UserError:
+                raise
+            except Exception:  # whatever it is that a reader in Python raises
                 continue
             self._report(index, step)
             return maps, at
@@ -97,15 +102,9 @@ class Undecodable:
 
     def _report(self, index, step):
         """Notes that the images index .. index + step - 1 are bad; NONE: no good one is near."""
-        for i in range(index, index + (self._limit + 2 if step == NONE else step)):
-            bad = i % self.source.size
-            if bad in self.bad:
-                continue
-            self.bad.add(bad)
-            if len(self.bad) <= NAMED:
-                logging.warning("%s cannot be decoded: the next replaces it", self.source.name(bad))
-            elif len(self.bad) == NAMED + 1:
-                logging.warning("further undecodable images are counted, not named")
+        with self.lock:
+            for i in range(index, index + (self._limit + 2 if step == NONE else step)):
+                self._note(i % self.source.size)
         if len(self.bad) > self._limit or step == NONE:
             names = ", ".join(self.source.name(i) for i in sorted(self.bad)[:NAMED])
             self.failure = UserError(
@@ -113,6 +112,16 @@ class Undecodable:
                 f"decoded (more than 1 %): {names}"
             )
             raise self.failure
+
+    def _note(self, index):
+        """Names one that is bad, once."""
+        if index in self.bad:
+            return
+        self.bad.add(index)
+        if len(self.bad) <= NAMED:
+            logging.warning("%s cannot be decoded: the next replaces it", self.source.name(index))
+        elif len(self.bad) == NAMED + 1:
+            logging.warning("further undecodable images are counted, not named")
 
 
 def _twice(key):

@@ -82,6 +82,10 @@ def of_classifier(card: Card, image_size: int) -> Card:
         image_size: side in pixels that it is meant for.
     """
     classes, dataset, (row,) = card["classes"], card["dataset"], card["scores"]
+    asked = [card["flags"].get(name) for name in ("finetune", "head")]
+    beside = "from a random-init encoder"
+    if asked == ["True", "linear"]:
+        beside = "by the same network trained from scratch"
     more = f" and {len(classes) - NAMED:,} more" if len(classes) > NAMED else ""
     use = (
         f"Tells {len(classes):,} classes apart, on images like those of {dataset['name']} at about "
@@ -95,7 +99,7 @@ def of_classifier(card: Card, image_size: int) -> Card:
             "It knows no other classes: whatever an image shows gets one of them. Its scores were "
             "not calibrated.",
             f"{_percent(row['accuracy'])} of {_count(dataset['test_images'], 'test image')} were "
-            f"right, beside {_percent(row['random_accuracy'])} from random init and "
+            f"right, beside {_percent(row['random_accuracy'])} {beside} and "
             f"{_percent(row['majority_accuracy'])} by always answering the commonest class. That "
             "is one data set, one run with one seed, on one machine.",
             f"It has seen {card['labels']:,} of {_count(dataset['images'], 'labelled image')} of "

@@ -62,13 +62,13 @@ class Cached:
         self.channels = embed.channels
 
     @property
-    def name(self) -> str:
-        """Of the weights."""
+    def digest(self) -> str:
+        """That of the `embed`."""
         return self.embed.digest
 
     def __call__(self, images: Images) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """({stage: (N, dims) float32}, labels (N,))."""
-        name = hashlib.sha256(f"{self.name} {images.name}".encode()).hexdigest()
+        name = hashlib.sha256(f"{self.digest} {images.name}".encode()).hexdigest()
         if not self.folder:
             return self.embed(images.examples())
         path = self.folder / f"{name[:32]}.npz"

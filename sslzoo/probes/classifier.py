@@ -59,7 +59,8 @@ class Head:
         """Labels (N,) and predicted labels (N,) of a dataset of `image` and `label`."""
         model = self.model()
         call = tf.function(lambda images: tf.argmax(model(images, training=False), axis=-1))
-        pairs = [(b["label"].numpy(), call(b["image"]).numpy()) for b in test.batch(BATCH)]
+        batches = test.batch(BATCH).prefetch(1)
+        pairs = [(b["label"].numpy(), call(b["image"]).numpy()) for b in batches]
         labels, answers = zip(*pairs, strict=True)
         return np.concatenate(labels), np.concatenate(answers)
 

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from sslzoo import encoders, images
 from sslzoo.errors import UserError
@@ -25,6 +26,7 @@ from sslzoo.probes.softmax import held_out
 
 STEP = 64  # images a step
 HELD = 10  # of so many labels of a class one is held out, of fewer none
+ROUNDS = 10  # after each the labels held out say how good the weights are
 DECAY = 5e-4  # L2, of kernels
 MOMENTUM = 0.9
 # The highest rates. On 4,500 labels of CIFAR-10, `rotation`, 4,000 steps: 75.4 % and 73.6 %.
@@ -46,6 +48,7 @@ def finetune(
     pad: int | None = None,
     choose: bool = True,
     watched_by: Sequence[keras.callbacks.Callback] = (),
+    flag: str = "--learning_rate",
 ) -> None:
     """Trains a head and its encoder, in place.
 
@@ -53,7 +56,8 @@ def finetune(
         head: a `Head`; its images are square.
         source: has `size`, `labels`, and `examples` with `image`, `label` and `seed` (see
             `sslzoo.data`).
-        epochs: passes over the images, and rounds after which the weights are looked at.
+        epochs: passes over the images, and rounds after which the weights are looked at; with
+            `steps` rounds alone.
         learning_rate: the highest one.
         flip: whether half of the images are mirrored.
         seed: of order, crops, flips and the labels held out.
@@ -64,6 +68,7 @@ def finetune(
         pad: pixels around the image; default: an eighth of its side.
         choose: whether labels are held out to choose the weights.
         watched_by: more callbacks.
+        flag: what an error calls the learning rate.
     """
     side = head.images[0]
     train, held = _split(source, table, seed, choose)
@@ -77,17 +82,17 @@ def finetune(
     asked = None
     if len(held):
         asked = source.examples(crop=side, table=held, shuffle=False)
-        asked = asked.map(lambda e: (e["image"], e["label"])).batch(BATCH)
+        asked = asked.map(lambda e: (e["image"], e["label"])).batch(BATCH).prefetch(1)
     if frozen:
         batches, asked = head.maps(batches), asked and _materialised(head.maps(asked))
+    logging.info("%d steps of %d images ...", epochs * per_round, batch)
     with _held_still(head.encoder, frozen_below):
         model = head.network if frozen else head.model()
         _compile(model, learning_rate, epochs * per_round)
         done = _fit(model, batches, asked, epochs, per_round, watched_by)
     if not np.isfinite(done.history["loss"][-1]):
         raise UserError(
-            "--learning_rate: expected one at which the loss stays finite. "
-            f"Received: {learning_rate}"
+            f"{flag}: expected a rate at which the loss stays finite. Received: {learning_rate}"
         )
 
 
@@ -108,7 +113,8 @@ def scratch(
     """
     head = untrained(random_twin(encoder, seed), classes, side, stage)
     head = dataclasses.replace(head, network=random_twin(head.network, seed + 1))
-    finetune(head, source, seed=seed, learning_rate=learning_rate, **settings)
+    settings |= {"learning_rate": learning_rate, "flag": "--scratch_rate"}
+    finetune(head, source, seed=seed, **settings)
     return head
 
 

@@ -119,17 +119,19 @@ def beside(
         draws: what they read of training images, one or more times.
         test: what they read of test images, once each.
         seed: of the splits that choose C.
-        fitted: what earlier calls found, by the names of a `Cached` and its `Images`: encoders
-            of one architecture have the same twin, which is fitted once.
+        fitted: what earlier calls found, by the digest of a `Cached` and the names of its
+            `Images`: encoders of one architecture have the same twin, which is fitted once.
     """
-    fitted = {} if fitted is None else fitted
     fits, y, y_test = [], np.array([]), np.array([])
     for embed in embedders:
-        key = (seed, *(getattr(part, "name", id(part)) for part in (embed, test, *draws)))
-        if key not in fitted:
+        key = fitted is not None and (seed, embed.digest, test.name, *(x.name for x in draws))
+        found = fitted.get(key) if fitted else None
+        if not found:
             x_test, y_test = embed(test)
-            fitted[key] = *_over_draws(embed, draws, x_test, y_test, seed), y_test
-        rows_of, y, y_test = fitted[key]
+            found = *_over_draws(embed, draws, x_test, y_test, seed), y_test
+        if fitted is not None:
+            fitted[key] = found
+        rows_of, y, y_test = found
         fits.append(rows_of)
     rows = [
         row | {f"random_{k}": twin[k] for twin in others for k in ("accuracy", "std", "C", "knn")}

@@ -34,4 +34,5 @@ def answer(log: pathlib.Path) -> dict[str, Any]:
 def reason(log: pathlib.Path) -> str:
     """Why it did not end well: the error in its log, or else the last line."""
     lines = [line for line in log.read_text().splitlines() if line]
-    return next((line for line in lines if line.startswith("error: ")), (lines or ["?"])[-1])
+    errors = (line.removeprefix("error: ") for line in lines if line.startswith("error: "))
+    return next(errors, (lines or ["?"])[-1])

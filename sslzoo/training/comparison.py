@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import logging
 
-from sslzoo.errors import writing
+from sslzoo.errors import UserError, writing
 from sslzoo.pictures.leaderboard import Table
 from sslzoo.training import remade
 
@@ -89,5 +89,8 @@ class Comparison:
 
     def _timed(self, recipe: str, card: dict[str, Any]) -> dict[str, Any]:
         """A card with the minutes that its run trained, over all attempts, by its log."""
-        folder = self.run(recipe, card["seed"])
-        return {**card, "minutes": remade.minutes([folder], UNITS[self.clock][1])}
+        folder, column = self.run(recipe, card["seed"]), UNITS[self.clock][1]
+        minutes = remade.minutes([folder], column)
+        if minutes is None:
+            raise UserError(f"{folder / 'log.csv'}: expected a column {column} of all epochs")
+        return {**card, "minutes": minutes}

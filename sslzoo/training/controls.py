@@ -16,10 +16,8 @@ from absl import logging
 
 from sslzoo import data, probes, zoo
 from sslzoo.data.order import drawn
-from sslzoo.probes.finetuning import STEP
+from sslzoo.probes.finetuning import ROUNDS, STEP
 from sslzoo.training import trial
-
-ROUNDS = 10  # after each a tenth of the labels says how good the weights are
 
 
 def from_scratch(

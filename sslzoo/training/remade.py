@@ -17,9 +17,10 @@ RECIPES = pathlib.Path(sslzoo.__file__).parent / "recipes"
 
 def of(run: "Run", scores: probes.Scores | None) -> dict[str, Any]:
     """For `card.json`: how to make it again, what it cost, what else it saw, how it was judged."""
+    spent = minutes(run.folders, "cpu_seconds")
     said: dict[str, Any] = {
         "command": command(run.recipe, run.flags, run.defaults),
-        "cpu_minutes": minutes(run.folders, "cpu_seconds"),
+        "cpu_minutes": None if spent is None else round(spent, 1),
     }
     if run.second:
         said["second_dataset"] = {"name": run.second.spec, "images": run.second.size}
@@ -49,4 +50,4 @@ def minutes(folders: Iterable[str | pathlib.Path], column: str) -> float | None:
                 seconds += sum(float(row[column]) for row in csv.DictReader(file))
         except (OSError, KeyError, ValueError, TypeError, csv.Error):  # an older run's
             return None
-    return round(seconds / 60, 1)
+    return seconds / 60
