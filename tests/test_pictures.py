@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sslzoo import encoders, pictures, probes
-from sslzoo.pictures import filters
+from sslzoo.pictures import chart, filters
 from sslzoo.pictures.drawing import CAPTION, FRAME, GAP, RIGHT, WRONG
 
 SIDE = 96 + 2 * FRAME
@@ -97,3 +97,16 @@ def test_without_a_convolution_of_pixels_there_is_no_picture():
     assert filters.draw(flat, flat) is None
     many = convolution(np.ones((3, 3, 8, 4), np.float32))
     assert filters.draw(many, many) is None
+
+
+def test_no_two_of_many_curves_look_alike(monkeypatch):
+    from matplotlib.axes import Axes
+
+    looks, draw = {}, Axes.errorbar
+    monkeypatch.setattr(
+        Axes, "errorbar", lambda *a, **k: looks.update({k["label"]: k}) or draw(*a, **k)
+    )
+    curves = {"random": {"a": [1.0]}, **{f"{i}": {"a": [2.0], "b": [3.0, 4.0]} for i in range(23)}}
+    assert chart.lines(curves, "y", dashed=["random"]).shape == (600, 960, 3)
+    assert looks.pop("random")["linestyle"] == "--"
+    assert len({(look["color"], look["marker"]) for look in looks.values()}) == 23

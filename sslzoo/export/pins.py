@@ -4,13 +4,17 @@ The card of one that is trained anew goes in here; tests/test_exported.py says w
 """
 
 SHIPPED = {
-    "bigan": "7a81171ce4d40306d86e3ee44e33ef803698e4d3e09a842f8029d01d6c73ccdb",
+    "bigan": "7a3078a3474d06e3945b849e3fc2a657208491e681534732a7c2cc8af576e7db",
     "cifar10_classifier": "5577dd22e4a952e9bcd8bebe80f8933cffd7e874c23eef389d3c0788b500bf5c",
     "colorization": "7fbe34d8a145d3c413c3f68d101fadcff7b05207549877e281075d8baed4dc10",
     "deepcluster": "409d062c58eec23e0bb3c8220485cecc8221a8dae1bf016f5302dfb926e4077d",
-    "inpainting": "0243b8fe6ba88fac5eaf0619754e3c82a0e037ab5c901afce29811be363276fa",
+    "inpainting": "5544fcb5d0c9721f84c0c71946f4905be90971b528e631ad4e6b0bf459e30145",
     "jigsaw": "c01385cea7892e653885b4766abf91119f0d691ac384fb709d88efe215e0b126",
     "npid": "1c2fd30fb5aa4ee28597dde82dd10953bc1b503d16a14cb184bcfbefed9cef4c",
+    "pirl": "5baba58ca1ff3bd1c09181692e2c7f35da331eeb120648390eb99112e44971d2",
+    "reconstruction": "b9853feba46189a469d628de1ee84596346f05411b7c48e5b2c0d9ebc3f3b0b4",
+    "relative_patch": "72ba26e508e5acc1bbe672414126d6e0e7bc25689d64fd5e3ddae645018e246a",
     "rotation": "d8a93840fc648915003ee664e9615495dfac4923053b203bbcefe08880cf4b05",
+    "superres": "4b53715e74f2221f67fb69a75bce5c6b1cd4b43a5e6f017351dfa924572fdb5f",
     "synthetic": "e2670860751c4d0529ac3ad2d03abef5afb965103687079363497c88744fbd3d",
 }

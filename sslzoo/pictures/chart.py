@@ -1,5 +1,6 @@
 """Curves and histograms, by matplotlib."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 WIDTH, HEIGHT, DPI = 8, 5, 120  # inches, pixels in one
+MARKERS = "os^D"  # the next one where all ten colours are in use
 
 
 def lines(
@@ -27,11 +29,10 @@ def lines(
     figure = _figure()
     axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
     places = list(dict.fromkeys(place for curve in curves.values() for place in curve))
+    looks = ({"color": f"C{i % 10}", "marker": MARKERS[i // 10 % 4]} for i in itertools.count())
     for name, curve in curves.items():
         x = [places.index(place) for place in curve]
-        style: dict[str, Any] = (
-            {"linestyle": "--", "color": "0.5"} if name in dashed else {"marker": "o"}
-        )
+        style: Any = {"linestyle": "--", "color": "0.5"} if name in dashed else next(looks)
         mean = [float(np.mean(values)) for values in curve.values()]
         std = [float(np.std(v, ddof=1)) if len(v) > 1 else 0.0 for v in curve.values()]
         axes.errorbar(x, mean, std, label=name, capsize=3, **style)
