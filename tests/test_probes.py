@@ -146,6 +146,22 @@ def test_the_span_of_rows_that_are_nearly_alike():
     np.testing.assert_allclose(span_test, span[:9], atol=0.01 * span.max())
 
 
+def test_along_the_path_every_fit_comes_near_its_optimum():
+    """A first step that gains little is no end: C would be chosen among planes half made."""
+    rng, (n, k) = np.random.default_rng(0), (500, 10)
+    spread, y = np.arange(1, n + 1) ** -1.5, np.arange(n) % k
+    x = rng.normal(size=(n, n)) * spread + rng.normal(size=(k, n))[y] * spread / 3
+    x = x @ np.linalg.qr(rng.normal(size=(n, n)))[0]
+    x = np.float32((x - x.mean(0)) / x.std(0))
+    plane = None
+    for strength in (c / n for c in softmax.PATH):
+        plane = softmax.fit(x, y, strength, plane, softmax.COARSE)
+        loss = softmax._Loss(x, y, k, strength)
+        best = softmax.fit(x, y, strength, tolerance=1e-7)
+        reached, optimum = (loss(loss.flat(one))[0] for one in (plane, best))
+        assert reached - optimum < 0.05
+
+
 @pytest.mark.parametrize("classes", [2, 5])
 def test_the_plane_is_scikit_learns(classes):
     rng = np.random.default_rng(0)

@@ -6,6 +6,7 @@ the largest entry of the gradient, which depends on the basis. `tools/bench_prob
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,8 +16,9 @@ from sslzoo.errors import UserError
 # The penalty is |w|^2 / 2C against the *sum* of the losses, as scikit-learn has it. Features are
 # standardised, so a plane's reach grows with their number: the path is C x dims.
 PATH = (0.25, 1.0, 4.0, 16.0, 64.0)
-TOLERANCE = 5e-4  # a step of L-BFGS that lowers the loss by less is the last one
+TOLERANCE = 5e-4  # three steps of L-BFGS that lower the loss by less each are the last ones
 COARSE = 2e-3  # while C is looked for
+PATIENCE = 3  # not one: the first step's length is a guess, and may gain next to nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ def fit(
         x, y: (N, D) float32, labels (N,).
         strength: C.
         start: a plane of the same classes to begin with; default: zeros, and the classes' shares.
-        tolerance: nats of an example; a step that gains less is the last.
+        tolerance: nats of an example; where `PATIENCE` steps gain less each, they are the last.
     """
     import scipy.optimize  # at the top it would slow every start
 
@@ -57,9 +59,16 @@ def fit(
     loss = _Loss(x, np.searchsorted(classes, y), len(classes), strength)
     if start is None:
         start = Plane(np.zeros((x.shape[1], len(classes))), np.log(counts / len(y)), classes)
-    options = {"ftol": tolerance, "gtol": 0.0}
+    losses: list[float] = []
+
+    def enough(intermediate_result: Any) -> None:
+        losses.append(intermediate_result.fun)
+        if len(losses) > PATIENCE and losses[-1 - PATIENCE] - losses[-1] < PATIENCE * tolerance:
+            raise StopIteration
+
+    options = {"ftol": 0.0, "gtol": 0.0}
     found = scipy.optimize.minimize(
-        loss, loss.flat(start), jac=True, method="L-BFGS-B", options=options
+        loss, loss.flat(start), jac=True, method="L-BFGS-B", callback=enough, options=options
     )
     return Plane(*loss.parts(found.x), classes)
 
