@@ -8,7 +8,7 @@ SHIPPED = {
     "cifar10_classifier": "5577dd22e4a952e9bcd8bebe80f8933cffd7e874c23eef389d3c0788b500bf5c",
     "colorization": "7fbe34d8a145d3c413c3f68d101fadcff7b05207549877e281075d8baed4dc10",
     "deepcluster": "409d062c58eec23e0bb3c8220485cecc8221a8dae1bf016f5302dfb926e4077d",
-    "inpainting": "5544fcb5d0c9721f84c0c71946f4905be90971b528e631ad4e6b0bf459e30145",
+    "inpainting": "2d9dfb89466c006ce1241ee43ffc29a5e22236483879d1082c3a382e8d51adf5",
     "jigsaw": "c01385cea7892e653885b4766abf91119f0d691ac384fb709d88efe215e0b126",
     "npid": "1c2fd30fb5aa4ee28597dde82dd10953bc1b503d16a14cb184bcfbefed9cef4c",
     "pirl": "5baba58ca1ff3bd1c09181692e2c7f35da331eeb120648390eb99112e44971d2",
