@@ -795,33 +795,6 @@ def test_real_photographs():
     assert source.undecodable.bad == set()
 
 
-def test_images_of_an_npz_are_in_memory_once(tmp_path):
-    """In a process of its own; tf.data's rewriting would copy them for each iterator."""
-    megabytes = 120
-    x = np.zeros((megabytes * 2**20 // 3072, 32, 32, 3), np.uint8)
-    np.savez_compressed(tmp_path / "zeros.npz", x_train=x, x_test=x[:64])
-    script = f"""
-import gc
-from sslzoo import data
-def resident():
-    gc.collect()
-    lines = open("/proc/self/status").read().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) // 1024
-def reading(split):
-    source = data.load({str(tmp_path / "zeros.npz")!r}, split)
-    iterator = iter(source.examples(crop=32, parallel=1))
-    next(iterator)
-    return iterator
-few = reading("test")
-before = resident()
-many = reading("train")
-print(resident() - before)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout, done.stderr
-    assert 0.9 * megabytes < int(done.stdout) < 1.5 * megabytes
-
-
 def test_images_that_may_be_bad_are_read_ahead_where_operations_are_deterministic(tmp_path):
     """In a process of its own. tf.data gives that up where it sees a state, such as Python's."""
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)

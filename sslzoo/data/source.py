@@ -24,10 +24,6 @@ from sslzoo.errors import UserError
 MAPS = {"image": 3, "depth": 1, "normals": 3, "edges": 1}  # of sources that render
 CHUNK_PIXELS = 2**20  # of the images opened at once, 12 MB
 
-# tf.data's own rewriting gains nothing here, and copies what functions capture: all of an .npz.
-OPTIONS = tf.data.Options()
-OPTIONS.experimental_optimization.apply_default_optimizations = False
-
 
 class Source:
     """Images that can be read in any order.
@@ -179,7 +175,7 @@ class Source:
             ds = self.undecodable.open_or_replace(ds, open_all, crop, ordered)
         else:
             ds = ds.map(lambda key: key | {"maps": open_all(key)}, **ordered)
-        ds = ds.map(example).unbatch().with_options(OPTIONS)
+        ds = ds.map(example).unbatch()
         return ds.apply(tf.data.experimental.assert_cardinality(max(stop - start, 0)))
 
     def opened(self, raw: Any, place: tf.Tensor, crop: int) -> dict[str, tf.Tensor]:
