@@ -442,6 +442,51 @@ def test_too_many_bad_files_stop_the_run(tmp_path):
     assert train[7] in str(source.failure)
 
 
+def test_a_bad_file_is_opened_again_by_no_later_epoch(tmp_path, monkeypatch):
+    root = jpegs(tmp_path / "f", 11)
+    train = folder.held_out(folder.list_images(root), "train")
+    spoil(tmp_path / "f" / train[4], "text")
+    source, looked_for = data.load(root), []
+    source.chunk = 1
+
+    def fetch(index):
+        if tf.executing_eagerly():
+            looked_for.append(int(index[0]))
+        return inner(index)
+
+    inner = source.fetch
+    monkeypatch.setattr(source, "fetch", fetch)
+    elements(source, crop=16, shuffle=False, stop=30)
+    assert looked_for == [4, 5, 5, 5]
+
+
+@pytest.mark.parametrize(("error", "passes"), [(KeyError, False), (UserError, True)])
+def test_what_a_reader_in_python_raises_is_a_bad_image_unless_the_user_is_to_blame(
+    tmp_path, monkeypatch, error, passes
+):
+    source, shown = data.load(jpegs(tmp_path / "f", 11)), data.load(str(tmp_path / "f"))
+
+    def opened(raw, place, crop):
+        if not tf.executing_eagerly():
+            raw = tf.numpy_function(read, [raw, place], tf.string, stateful=False)
+            return inner(tf.ensure_shape(raw, []), place, crop)
+        return inner(read(raw.numpy(), place), place, crop)
+
+    def read(raw, place):
+        if raw == bad:
+            raise error("pip install it")
+        return raw
+
+    inner, bad = source.opened, shown.fetch(tf.constant([3], tf.int64))[0].numpy()
+    monkeypatch.setattr(source, "opened", opened)
+    if passes:
+        with pytest.raises(tf.errors.OpError, match="pip install it"):
+            elements(source, crop=16, shuffle=False)
+    else:
+        indices = [e["index"] for e in elements(source, crop=16, shuffle=False)]
+        assert indices == [0, 1, 2, 4, 4, 5, 6, 7, 8, 9]
+
+
 def test_nothing_decodable(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no")
     source = data.load(str(tmp_path))

@@ -9,7 +9,6 @@ from absl import logging
 from sslzoo.errors import UserError
 
 BAD_SHARE = 0.01  # of the images may be undecodable; one always may
-NONE = -1  # steps to the next good image, where there is none near
 NAMED = 10  # bad files are named in the log, then only counted
 
 
@@ -81,7 +80,8 @@ class Undecodable:
 
     def _search(self, index, place, crop):
         """(maps, index) of the first that can be decoded, from `index` on."""
-        for step in range(self._limit + 2):  # one more than images may be bad
+        most = self._limit + 2  # one more than images may be bad
+        for step in range(most):
             at = (index + step) % self.source.size
             if at in self.bad:
                 continue
@@ -94,18 +94,18 @@ class Undecodable:
                 continue
             self._report(index, step)
             return maps, at
-        self._report(index, NONE)  # raises
+        self._report(index, most)  # raises
 
     @property
     def _limit(self):
         return max(1, int(self.source.size * BAD_SHARE))
 
     def _report(self, index, step):
-        """Notes that the images index .. index + step - 1 are bad; NONE: no good one is near."""
+        """Notes that the images index .. index + step - 1 are bad; raises if they are too many."""
         with self.lock:
-            for i in range(index, index + (self._limit + 2 if step == NONE else step)):
+            for i in range(index, index + step):
                 self._note(i % self.source.size)
-        if len(self.bad) > self._limit or step == NONE:
+        if len(self.bad) > self._limit or len(self.bad) == self.source.size:
             names = ", ".join(self.source.name(i) for i in sorted(self.bad)[:NAMED])
             self.failure = UserError(
                 f"{self.source.spec}: {len(self.bad)} of {self.source.size} images cannot be "
