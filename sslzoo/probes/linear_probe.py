@@ -124,14 +124,13 @@ def beside(
     """
     fits, y, y_test = [], np.array([]), np.array([])
     for embed in embedders:
-        key = fitted is not None and (seed, embed.digest, test.name, *(x.name for x in draws))
-        found = fitted.get(key) if fitted else None
-        if not found:
-            x_test, y_test = embed(test)
-            found = *_over_draws(embed, draws, x_test, y_test, seed), y_test
+        known, key = {}, ()
         if fitted is not None:
-            fitted[key] = found
-        rows_of, y, y_test = found
+            known, key = fitted, (seed, embed.digest, test.name, *(draw.name for draw in draws))
+        if key not in known:
+            x_test, y_test = embed(test)
+            known[key] = *_over_draws(embed, draws, x_test, y_test, seed), y_test
+        rows_of, y, y_test = known[key]
         fits.append(rows_of)
     rows = [
         row | {f"random_{k}": twin[k] for twin in others for k in ("accuracy", "std", "C", "knn")}
