@@ -288,6 +288,27 @@ def test_an_encoder_that_no_recipe_knows_is_an_error_and_leaves_the_folder_free(
     assert {*Compare(**settings).run().cards} == {"npid", "jigsaw"}
 
 
+@pytest.mark.parametrize("module", ["trial", "controls"])
+def test_a_child_says_what_the_user_can_put_right_in_one_line(images, tmp_path, module):
+    """For real, in a process of its own."""
+    line = ["rotation", "cpu", "--encoder=unheard", f"--dataset={images}"]
+    if module == "controls":
+        given = {"encoder": "unheard", "dataset": str(images), "data_dir": "", "labels": 0}
+        line = [json.dumps({**given, "minutes": 1, "clock": "cpu", "seed": 0})]
+    assert not child.run(["-m", f"sslzoo.training.{module}", *line], tmp_path / "log.txt")
+    assert "Traceback" not in (tmp_path / "log.txt").read_text()
+    expected = r"(--encoder: expected one of .*|a name in the zoo .*)Received: 'unheard'"
+    assert re.fullmatch(expected, child.reason(tmp_path / "log.txt"))
+
+
+def test_what_a_child_tells_is_its_answer(tmp_path):
+    script = (
+        "from sslzoo.training import child; print('hello'); child.tell(lambda: {'a': [1, 2.5]})"
+    )
+    assert child.run(["-c", script], tmp_path / "log.txt")
+    assert child.answer(tmp_path / "log.txt") == {"a": [1, 2.5]}
+
+
 def test_a_table_of_nothing_is_an_error(images, tmp_path, children):
     settings = {"dataset": str(images), "recipes": ("bigan",), "workdir": str(tmp_path / "c")}
     readme = tmp_path / "README.md"

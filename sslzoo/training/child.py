@@ -5,7 +5,10 @@ import pathlib
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
+
+from sslzoo.errors import UserError
 
 
 def run(arguments: list[str], log: pathlib.Path) -> bool:
@@ -23,6 +26,15 @@ def run(arguments: list[str], log: pathlib.Path) -> bool:
             child.send_signal(getattr(stopped, "signum", signal.SIGINT))
             child.wait()
             raise
+
+
+def tell(find: Callable[[], dict[str, Any]]) -> None:
+    """The child's side: says what it found, or the error that the user can put right."""
+    try:
+        found = find()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 def answer(log: pathlib.Path) -> dict[str, Any]:

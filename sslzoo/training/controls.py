@@ -17,7 +17,7 @@ from absl import logging
 from sslzoo import data, probes, zoo
 from sslzoo.data.order import drawn
 from sslzoo.probes.finetuning import ROUNDS, STEP
-from sslzoo.training import trial
+from sslzoo.training import child, trial
 
 
 def from_scratch(
@@ -68,4 +68,4 @@ def from_scratch(
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(from_scratch(**json.loads(sys.argv[1]))) + "\n")
+    child.tell(lambda: from_scratch(**json.loads(sys.argv[1])))

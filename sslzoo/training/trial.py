@@ -6,7 +6,6 @@ python -m sslzoo.training.trial jigsaw cpu --dataset=FILE.npz  # a line of JSON
 import dataclasses
 import functools
 import importlib
-import json
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ import keras
 
 from sslzoo.flags import signature
 from sslzoo.pretext import Pretext
+from sslzoo.training import child
 from sslzoo.training.run import Run
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -115,5 +115,4 @@ def speed_of(recipe: str, clock: str, flags: list[str]) -> Speed:
 
 
 if __name__ == "__main__":
-    found = speed_of(sys.argv[1], sys.argv[2], sys.argv[3:])
-    sys.stdout.write(json.dumps(dataclasses.asdict(found)) + "\n")
+    child.tell(lambda: dataclasses.asdict(speed_of(sys.argv[1], sys.argv[2], sys.argv[3:])))
