@@ -31,6 +31,11 @@ def stop(signum: int, frame: Any) -> NoReturn:
     raise Stopped(signum)
 
 
+def one_line(text: object) -> str:
+    """What another library says, as one line that is not too long."""
+    return " ".join(str(text).split())[:200]
+
+
 @contextlib.contextmanager
 def writing(path: pathlib.Path | str) -> Iterator[None]:
     """Whatever keeps the file `path` from being written, a full disk say, is a `UserError`."""
@@ -40,6 +45,16 @@ def writing(path: pathlib.Path | str) -> Iterator[None]:
         raise UserError(
             f"{path}: expected a file that can be written. Received: {error.strerror or error}"
         ) from None
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path | str) -> Iterator[pathlib.Path]:
+    """Yields where to write the file `path`: beside it, and it takes its place when it is whole."""
+    path = pathlib.Path(path)
+    aside = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    with writing(path):
+        yield aside
+        aside.replace(path)
 
 
 def writable_folder(path: pathlib.Path | str, flag: str = "--workdir") -> pathlib.Path:

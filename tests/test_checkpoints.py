@@ -88,14 +88,6 @@ def test_an_array_cut_short_by_its_own_header_is_damage(store):
     assert int(store.load()["step"]) == 1
 
 
-def test_a_checkpoint_of_the_first_versions_loads(store, pretext):
-    for path in store.paths():
-        without(path, ["states.npy", "metrics.npy"])
-    arrays = store.load(pretext, 9)
-    assert checkpoints.restore_state(pretext, arrays) == 2
-    assert "states" not in arrays
-
-
 def test_a_step_beyond_the_run_is_damage(store, pretext):
     assert int(store.load(pretext, 1)["step"]) == 1
 

@@ -14,12 +14,12 @@ from conftest import mirrored, tiny_encoder
 
 from sslzoo import export
 from sslzoo.commands.compare import Compare
+from sslzoo.comparison import child, controls, leaderboard, trial
+from sslzoo.comparison.trial import Speed
 from sslzoo.errors import UserError
-from sslzoo.pictures import leaderboard
 from sslzoo.report import page, reading
-from sslzoo.training import child, controls, devices, trial
+from sslzoo.training import devices
 from sslzoo.training.run import Run
-from sslzoo.training.trial import Speed
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -295,7 +295,7 @@ def test_a_child_says_what_the_user_can_put_right_in_one_line(images, tmp_path, 
     if module == "controls":
         given = {"encoder": "unheard", "dataset": str(images), "data_dir": "", "labels": 0}
         line = [json.dumps({**given, "minutes": 1, "clock": "cpu", "seed": 0})]
-    assert not child.run(["-m", f"sslzoo.training.{module}", *line], tmp_path / "log.txt")
+    assert not child.run(["-m", f"sslzoo.comparison.{module}", *line], tmp_path / "log.txt")
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
     expected = r"(--encoder: expected one of .*|a name in the zoo .*)Received: 'unheard'"
     assert re.fullmatch(expected, child.reason(tmp_path / "log.txt"))
@@ -303,7 +303,7 @@ def test_a_child_says_what_the_user_can_put_right_in_one_line(images, tmp_path, 
 
 def test_what_a_child_tells_is_its_answer(tmp_path):
     script = (
-        "from sslzoo.training import child; print('hello'); child.tell(lambda: {'a': [1, 2.5]})"
+        "from sslzoo.comparison import child; print('hello'); child.tell(lambda: {'a': [1, 2.5]})"
     )
     assert child.run(["-c", script], tmp_path / "log.txt")
     assert child.answer(tmp_path / "log.txt") == {"a": [1, 2.5]}
@@ -349,7 +349,7 @@ except KeyboardInterrupt:
 """
     parent = f"""{listen}
 import pathlib
-from sslzoo.training import child
+from sslzoo.comparison import child
 child.run(["-c", {script!r}], pathlib.Path("log.txt"))
 """
     process = subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path, stderr=subprocess.PIPE)

@@ -140,8 +140,8 @@ def test_a_log_that_is_none_is_named(text, tmp_path):
     ("owner", "name", "file"),
     [
         (callbacks.csv, "DictWriter", r"log\.csv"),
-        (callbacks.pictures, "save_png", r"source\.png"),
-        (callbacks.pictures, "save_png", r"puzzles\.png"),
+        (keras.utils, "save_img", r"source\.png"),
+        (keras.utils, "save_img", r"puzzles\.png"),
         (callbacks.checkpoints.np, "savez", r"unfinished\.tmp"),
     ],
 )

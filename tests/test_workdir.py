@@ -142,14 +142,3 @@ def test_binary_flags_are_named(tmp_path):
     (tmp_path / "run/flags.txt").write_bytes(b"\xff\x00")
     with pytest.raises(UserError, match=r"flags\.txt: expected the text that a run wrote"):
         start(tmp_path)
-
-
-def test_a_flag_that_was_renamed_is_compared_under_its_new_name(tmp_path):
-    run, flags = start(tmp_path, images()), tmp_path / "run/flags.txt"
-    flags.write_text("--crop=3\n--transform=rotation\n")
-    trained(tmp_path)
-    folder = tmp_path / "run"
-    workdir.claim_flags(folder, {"crop": "3", "task": "rotation"}, {"task": "jigsaw"}, ())
-    with pytest.raises(UserError, match=r"--task=rotation \(then\) but jigsaw \(now\)"):
-        workdir.claim_flags(folder, {"crop": "3", "task": "jigsaw"}, {"task": "jigsaw"}, ())
-    assert run.flags == {"crop": "3"}

@@ -17,12 +17,15 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo import data, encoders, export, pictures, probes, zoo
+from sslzoo.data import order
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.export import model_card
 from sslzoo.flags import ranges
 from sslzoo.flags.ranges import Count, OptionalCount, Pad, Positive, Seed
 from sslzoo.pictures import confusion
+from sslzoo.probes.classifier import check_labels
 from sslzoo.probes.finetuning import RATE, ROUNDS, SCRATCH_RATE, STEP
+from sslzoo.probes.linear_probe import majority
 
 EPOCHS = 5
 STEPS = 4000  # of fine-tuning, at least: few labels want many epochs
@@ -90,7 +93,7 @@ class Classify:
             "stage": head.stage,
             "accuracy": float(np.mean(labels == answers)),
             "random_accuracy": random,
-            "majority_accuracy": self._majority(labels),
+            "majority_accuracy": majority(np.asarray(self.sources[0].labels), labels),
         }
         minutes = round((time.time() - started) / 60, 1)
         card = {"minutes": minutes, "encoder": made, "scores": [row], **self._about(len(labels))}
@@ -142,8 +145,15 @@ class Classify:
         names = encoders.stages(encoder)
         if self.stage and self.stage not in names:
             raise UserError(f"--stage: expected one of {', '.join(names)}. Received: {self.stage}")
-        _ = self.sources
+        train = self.sources[0]
+        check_labels(np.asarray(train.labels)[self._few], self.classes)
         writable_folder(self.workdir)
+
+    @property
+    def _few(self) -> np.ndarray:
+        """Indices of the training images that the plane is fitted to."""
+        size = self.sources[0].size
+        return order.drawn(min(self.train_images, size), self.seed, size)
 
     # === Work ===
 
@@ -151,9 +161,7 @@ class Classify:
         """A head on the encoder, and the encoder with it if that is asked for."""
         train = self.sources[0]
         stage = self.stage or (encoders.stages(encoder)[-1] if self.finetune else "")
-        few = train.examples(
-            seed=self.seed, crop=self.size, stop=min(self.train_images, train.size)
-        )
+        few = train.examples(crop=self.size, table=self._few, shuffle=False)
         head = probes.fit_head(encoder, few, self.classes, stage=stage, seed=self.seed)
         schedule = {"learning_rate": self.learning_rate, **self._schedule}
         if self.head != "linear":
@@ -189,10 +197,6 @@ class Classify:
         """(labels, answers) of the test split."""
         return head.predict(self.sources[1].examples(crop=self.size, shuffle=False))
 
-    def _majority(self, labels: np.ndarray) -> float:
-        """Accuracy of always answering the commonest training label."""
-        return float(np.mean(labels == np.bincount(np.asarray(self.sources[0].labels)).argmax()))
-
     def _about(self, tested: int) -> dict[str, Any]:
         """What made it, for the card."""
         flags, defaults = _flags(self), _flags(type(self)())
@@ -224,9 +228,9 @@ class Classify:
         logging.info("confusion matrix in %s, exported to %s", sheet, path)
 
 
-def main(classify: Classify = Classify()) -> list[dict[str, Any]]:  # noqa: B008 - never changed, `cli.parse` copies it
+def main(classify: Classify = Classify()) -> list[dict[str, Any]]:  # noqa: B008 - a copy of it runs
     """Makes a classifier of an encoder."""
-    return classify.run()
+    return dataclasses.replace(classify).run()
 
 
 def _flags(classify: Classify) -> dict[str, str]:

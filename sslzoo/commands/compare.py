@@ -17,11 +17,11 @@ from typing import Any, Literal
 from absl import logging
 
 from sslzoo import cli, data, progress, report
-from sslzoo.errors import UserError, writable_folder, writing
+from sslzoo.comparison import child, leaderboard, trial
+from sslzoo.comparison.folder import Comparison
+from sslzoo.errors import UserError, replacing, writable_folder
 from sslzoo.flags import ranges, signature
 from sslzoo.flags.ranges import Count, Pad, Positive, Seed
-from sslzoo.pictures import leaderboard
-from sslzoo.training import child, comparison, trial
 
 EMBEDDED = 300  # held-back images on the page's maps
 FEW, ALL = "from scratch, the same labels", "from scratch, all labels"  # the controls' rows
@@ -73,12 +73,13 @@ class Compare:
     def run(self) -> leaderboard.Table:
         """Does it all; returns the table."""
         self._check()
-        reasons = [self._write_sheet(name) for name in self.chosen]
-        if None not in reasons:
+        reasons = {name: self._write_sheet(name) for name in self.chosen}
+        if None not in reasons.values():
             self.kept.path("flags.txt").unlink()  # so that better ones may come
-            raise UserError(f"no recipe could be started: {reasons[0]}")
+            raise UserError(f"no recipe could be started: {next(iter(reasons.values()))}")
         table = self._write()
-        for name, seed in progress.counted(self.kept.todo, lambda run: f"{run[0]}, seed {run[1]}"):
+        todo = [run for run in self.kept.todo if not reasons.get(run[0])]
+        for name, seed in progress.counted(todo, lambda run: f"{run[0]}, seed {run[1]}"):
             if name in self.chosen:
                 self._train(name, seed)
             elif table.cards:
@@ -127,10 +128,10 @@ class Compare:
         )
 
     @functools.cached_property
-    def kept(self) -> comparison.Comparison:
+    def kept(self) -> Comparison:
         """The folder."""
         seeds = range(self.seed, self.seed + self.seeds)
-        return comparison.Comparison(self.workdir, self.chosen, self._controls, seeds, self.clock)
+        return Comparison(self.workdir, self.chosen, self._controls, seeds, self.clock)
 
     @functools.cached_property
     def _controls(self) -> dict[str, int]:
@@ -166,8 +167,8 @@ class Compare:
                 f"--workdir: expected the flags that {self.workdir} was started with, "
                 f"{path.read_text().strip()}, or a new folder. Received: {now}"
             )
-        with writing(path):
-            path.write_text(f"{now}\n")
+        with replacing(path) as aside:
+            aside.write_text(f"{now}\n")
 
     # === Work ===
 
@@ -185,7 +186,7 @@ class Compare:
             return None
         logging.info("how fast is %s ...", name)
         flags = self._flags(name)
-        if not child.run(["-m", "sslzoo.training.trial", name, self.clock, *flags], log):
+        if not child.run(["-m", "sslzoo.comparison.trial", name, self.clock, *flags], log):
             reason = child.reason(log)
             logging.warning("%s is left out: %s", name, reason)
             return reason
@@ -196,8 +197,8 @@ class Compare:
             *flags,
             f"--epochs={speed.epochs(self.minutes)}",
         ]
-        with writing(path):
-            path.write_text("\n".join(lines) + "\n")
+        with replacing(path) as aside:
+            aside.write_text("\n".join(lines) + "\n")
         return None
 
     def _flags(self, name: str) -> list[str]:
@@ -223,8 +224,6 @@ class Compare:
     def _train(self, name: str, seed: int) -> None:
         """One run, in a process of its own; what it says goes into a file."""
         sheet = self.kept.path("sheets", f"{name}.flags")
-        if not sheet.exists():
-            return
         flags = [f"--flagfile={sheet}", f"--seed={seed}", f"--workdir={self.kept.run(name, seed)}"]
         log = self.kept.path("logs", f"{name}_{seed}.txt")
         if not child.run(["-m", f"sslzoo.recipes.{name}", *flags], log):
@@ -242,7 +241,7 @@ class Compare:
         given |= {"labels": self._controls[name], "seed": seed}
         given |= {"minutes": self.minutes, "clock": self.clock}
         log = self.kept.path("logs", f"{self.kept.result(name, seed).stem}.txt")
-        if child.run(["-m", "sslzoo.training.controls", json.dumps(given)], log):
+        if child.run(["-m", "sslzoo.comparison.controls", json.dumps(given)], log):
             self.kept.keep(name, seed, child.answer(log))
         else:
             logging.warning("%s, seed %d is left out: %s", name, seed, child.reason(log))
@@ -269,6 +268,6 @@ class Compare:
             page.write(reading.runs(finished), self.kept.path("report.html"), EMBEDDED)
 
 
-def main(compare: Compare = Compare()) -> leaderboard.Table:  # noqa: B008 - never changed, `cli.parse` copies it
+def main(compare: Compare = Compare()) -> leaderboard.Table:  # noqa: B008 - a copy of it runs
     """Compares recipes on the same images."""
-    return compare.run()
+    return dataclasses.replace(compare).run()

@@ -273,6 +273,6 @@ def _said(pair: tuple[Probe, str]) -> str:
     return f"{one.encoder}, {spec}, {one.size} pixels"
 
 
-def main(probe: Probe = Probe()) -> list[dict[str, Any]]:  # noqa: B008 - never changed, `cli.parse` copies it
+def main(probe: Probe = Probe()) -> list[dict[str, Any]]:  # noqa: B008 - a copy of it runs
     """Judges an encoder."""
-    return probe.run()
+    return dataclasses.replace(probe).run()

@@ -5,13 +5,12 @@ tensorflow_model_server --port=8500 --rest_api_port=8501 --model_config_file=exp
 """
 
 import json
-import os
 import pathlib
 
 from absl import logging
 
 from sslzoo import zoo
-from sslzoo.errors import UserError, writable_folder
+from sslzoo.errors import UserError, replacing, writable_folder
 
 MODEL = """  config {{
     name: {name}
@@ -41,9 +40,8 @@ def main(root: str = "", base_path: str = "", output: str = "") -> None:
     base = pathlib.PurePosixPath(base_path or folder.resolve().as_posix())
     text = config({entry.name: str(base / entry.name) for entry in entries})
     writable_folder(file.parent, "--output")
-    aside = file.with_name(f".{file.name}.tmp")  # a server may be polling the file
-    aside.write_text(text)
-    os.replace(aside, file)
+    with replacing(file) as aside:  # a server may be polling it
+        aside.write_text(text)
     logging.info("%d models in %s", len(entries), file)
 
 

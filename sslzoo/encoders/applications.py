@@ -4,7 +4,7 @@ import inspect
 
 import keras
 
-from sslzoo.errors import UserError
+from sslzoo.errors import UserError, one_line
 
 
 def available():
@@ -33,7 +33,7 @@ def build(name, weights=None):
     except Exception as error:  # of a download, HDF5, or shapes
         raise UserError(
             f"--encoder: expected weights of {name} without its top: imagenet, which Keras "
-            f"downloads, or a file. Received: {weights!r}: {' '.join(str(error).split())[:200]}"
+            f"downloads, or a file. Received: {weights!r}: {one_line(error)}"
         ) from None
     taps = _taps(body)
 

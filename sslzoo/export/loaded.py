@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from sslzoo.errors import UserError
+from sslzoo.errors import UserError, one_line
 
 SLACK = 0.5  # beyond [0, 1]: resizing overshoots by less, other ranges (0-255, [-1, 1]) by more
 
@@ -78,7 +78,7 @@ def _images(values: Any, name: str) -> tf.Tensor:
             values if isinstance(values, tf.Tensor) else tf.convert_to_tensor(np.asarray(values))
         )
     except (ValueError, TypeError) as error:
-        raise UserError(f"{expected}. Received: {_line(error)}") from None
+        raise UserError(f"{expected}. Received: {one_line(error)}") from None
     if not images.dtype.is_floating:
         hint = ": divide by 255" if images.dtype.is_integer else ""
         raise UserError(f"{expected}{hint}. Received: {images.dtype.name}")
@@ -102,11 +102,7 @@ def _files(values: Any, name: str) -> tf.Tensor:
     try:
         files = tf.convert_to_tensor(values, tf.string)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{expected}. Received: {_line(error)}") from None
+        raise UserError(f"{expected}. Received: {one_line(error)}") from None
     if files.dtype != tf.string or files.shape.rank != 1:
         raise UserError(f"{expected}. Received: {files.dtype.name} of shape {files.shape}")
     return files
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

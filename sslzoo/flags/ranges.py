@@ -30,12 +30,11 @@ class Range:
 
     def __str__(self) -> str:
         ends = (self.above, self.below)
-        if self.high == math.inf:
-            start = f"more than {self.low}" if self.above else f"{self.low} or more"
-            return f"{start}, and finite" if self.below else start
-        if ends == (False, False):
+        if ends == (False, False) and self.high != math.inf:
             return f"{self.low} to {self.high}"
         start = f"more than {self.low}" if self.above else f"{self.low} or more"
+        if self.high == math.inf:
+            return f"{start}, and finite" if self.below else start
         return f"{start}, {'less than' if self.below else 'at most'} {self.high}"
 
 

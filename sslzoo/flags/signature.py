@@ -49,7 +49,7 @@ def parse(main: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
     for flag in flags:
         _define(values, flag)
     absl_flags.DEFINE_boolean("debug", False, "show the traceback of an error", flag_values=values)
-    if any(arg.lstrip("-") in ("help", "h", "helpfull") for arg in argv[1:]):
+    if {"-h", "--h", "-help", "--help", "-helpfull", "--helpfull"} & {*argv[1:]}:
         sys.stdout.write(_help(main, flags))
         sys.exit(0)
     try:
@@ -64,6 +64,12 @@ def parse(main: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
         arguments.setdefault(flag.parameter, {})[flag.name] = value
     defaults = {name: p.default for name, p in inspect.signature(main).parameters.items()}
     return {name: _filled(defaults[name], name, given) for name, given in arguments.items()}
+
+
+def read(text: str) -> dict[str, str]:
+    """{name: value} of a flagfile whose lines are `--name=value`."""
+    lines = text.splitlines()
+    return dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
 
 
 def flags_of(main: Callable[..., Any], given: dict[str, Any] | None = None) -> list[Flag]:

@@ -83,7 +83,7 @@ def lightness(rgb):
 def grey(rgb):
     """(..., 3) in [0, 1] -> (..., 3): the grey of the same lightness, in three equal channels.
 
-    Not `images.grey`, whose luma has another lightness for saturated colours.
+    Not `color.grey`, whose luma has another lightness for saturated colours.
     """
     (luminance,) = _mix(XYZ_FROM_RGB[1:2], _linear(rgb))
     return ops.repeat(_gamma(luminance), 3, axis=-1)

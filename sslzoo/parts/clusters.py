@@ -87,17 +87,12 @@ def balanced(labels, seed):
     only where the cluster is not larger than that; shuffled, and cut to N.
     """
     random = np.random.default_rng(seed)
-    clusters = np.unique(labels)
+    clusters, starts = np.unique(np.sort(labels), return_index=True)
     share = len(labels) // len(clusters) + 1
     drawn = []
-    for members in np.split(np.argsort(labels, kind="stable"), _starts(labels)[1:]):
+    for members in np.split(np.argsort(labels, kind="stable"), starts[1:]):
         drawn.append(random.choice(members, share, replace=len(members) <= share))
     return random.permutation(np.concatenate(drawn))[: len(labels)].astype(np.int64)
-
-
-def _starts(labels):
-    """Where each cluster starts among the sorted labels."""
-    return np.unique(np.sort(labels), return_index=True)[1]
 
 
 def report(labels, before, k):

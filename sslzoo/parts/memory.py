@@ -46,7 +46,7 @@ class MemoryBank(keras.layers.Layer):
 
     def gather(self, index):
         """Rows of `index` (...) int64: (..., dims)."""
-        return tf.stop_gradient(tf.gather(_resource(self.rows), index))
+        return tf.stop_gradient(tf.gather(self.rows.value, index))
 
     def update(self, index, embeddings):
         """Moves the rows `index` (B,) towards `embeddings` (B, dims), and normalises them.
@@ -60,11 +60,7 @@ class MemoryBank(keras.layers.Layer):
         mixed = self.momentum * self.gather(index) + (1 - self.momentum) * embeddings
         rows = tf.math.l2_normalize(mixed, axis=-1)
         # `keras.ops.scatter_update` and `assign` would copy the whole bank.
-        _resource(self.rows).scatter_update(tf.IndexedSlices(rows, index))
-
-    def similarities(self, embeddings, index):
-        """Cosines of (B, dims) with rows `index` (K,) int64: (B, K)."""
-        return tf.matmul(embeddings, self.gather(index), transpose_b=True)
+        self.rows.value.scatter_update(tf.IndexedSlices(rows, index))
 
     def contrast(self, embeddings, index, count, seed):
         """Cosines of each embedding with its own row, and with `count` others' rows.
@@ -86,7 +82,8 @@ class MemoryBank(keras.layers.Layer):
         positive = tf.reduce_sum(embeddings * self.gather(index), -1)
         stand_in = tf.reduce_sum(embeddings * self.gather((index + offset) % self.size), -1)
         own = index[:, None] == drawn[None]  # (B, K)
-        return positive, tf.where(own, stand_in[:, None], self.similarities(embeddings, drawn))
+        others = tf.matmul(embeddings, self.gather(drawn), transpose_b=True)
+        return positive, tf.where(own, stand_in[:, None], others)
 
     def draw(self, count, seed):
         """Indices of negatives (count,) int64, and the offset () int64 of the stand-in, from 1."""
@@ -103,11 +100,6 @@ class MemoryBank(keras.layers.Layer):
 def _random_unit_rows(shape, dtype=None):
     """Uniform on the sphere, as in VISSL; the authors of NPID start from a length of about 1."""
     return keras.ops.normalize(keras.initializers.RandomNormal()(shape, dtype), axis=-1)
-
-
-def _resource(variable):
-    """The TensorFlow variable inside a Keras one."""
-    return variable.value
 
 
 # === Losses: cosines -> (B,) ===
@@ -196,7 +188,7 @@ class MemoryPretext(Pretext):
     def contrast(self, embeddings, index):
         """The loss of each unit vector (B, dims) against the rows of its image `index`: (B,)."""
         if not self.negatives:
-            rows = tf.stop_gradient(_resource(self.memory.rows))
+            rows = tf.stop_gradient(self.memory.rows.value)
             logits = tf.matmul(embeddings, rows, transpose_b=True)  # (B, num_images)
             return tf.nn.sparse_softmax_cross_entropy_with_logits(index, logits / self.temperature)
         seed = [tf.constant(self.seed, tf.int64), tf.cast(self.optimizer.iterations, tf.int64)]
@@ -209,14 +201,9 @@ class MemoryPretext(Pretext):
         """Puts the batch's embeddings into the bank."""
         self.memory.update(y, tf.nest.flatten(y_pred)[0])
 
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """`Pretext.from_config`; files of sslzoo 0.1 name no `seed`, it was 0."""
-        return super().from_config({"seed": 0, **config}, custom_objects)
-
     def nearest(self, embeddings, count):
         """Indices of the `count` rows nearest to each of (B, dims): (B, count)."""
-        cosines = tf.matmul(embeddings, _resource(self.memory.rows), transpose_b=True)
+        cosines = tf.matmul(embeddings, self.memory.rows.value, transpose_b=True)
         return tf.math.top_k(cosines, count).indices
 
 

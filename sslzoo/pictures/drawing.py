@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
+from sslzoo.errors import replacing
+
 RIGHT, WRONG = (0, 150, 60), (205, 30, 30)  # frames of answers
 FRAME, CAPTION, GAP = 4, 16, 8  # pixels
 
@@ -89,5 +91,10 @@ def enlarge(pictures: np.ndarray, side: int) -> np.ndarray:
 
 
 def save_png(path: pathlib.Path | str, picture: np.ndarray) -> None:
-    """Writes (H, W, 3) uint8 as a PNG file."""
-    keras.utils.save_img(path, picture, data_format="channels_last", scale=False)
+    """Writes (H, W, 3) uint8 as a PNG file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with replacing(path) as aside:
+        keras.utils.save_img(aside, picture, data_format="channels_last", scale=False)

@@ -104,15 +104,6 @@ class DeepCluster(Pretext):
         """The last layer has an optimizer of its own, `top` (the paper: no momentum)."""
         return {"top": self.top.trainable_variables}
 
-    def compile(self, optimizer, *args, **kwargs):
-        """`Pretext.compile`; the first optimizer has slots for the last layer too.
-
-        It never uses them, but checkpoints of sslzoo 0.1 hold them.
-        """
-        optimizer = keras.optimizers.get(optimizer)
-        optimizer.build(self.trainable_variables)
-        super().compile(optimizer, *args, **kwargs)
-
     def train_step(self, data):
         """The label is the image's cluster."""
         return super().train_step(self._labelled(data))

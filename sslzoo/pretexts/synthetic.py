@@ -5,6 +5,8 @@ all three from one image. Against a discriminator, which tells features of rende
 those of real ones, it learns features that do not know the difference.
 """
 
+import re
+
 import keras
 import tensorflow as tf
 
@@ -227,7 +229,7 @@ def normal_loss(y, prediction):
 
 def _tapped(encoder, stage):
     """Images -> what enters that stage's ReLU, or the last layer's, and the encoder's maps."""
-    stages = {layer.name: layer for layer in encoder.layers if layer.name.startswith("stage")}
+    stages = {x.name: x for x in encoder.layers if re.fullmatch(r"stage\d+", x.name)}
     if stage and stage not in stages:
         raise UserError(f"--stage: expected one of {', '.join(stages)}. Received: {stage}")
     layer = stages[stage] if stage else encoder.layers[-1]

@@ -15,10 +15,9 @@ from absl import logging
 from sslzoo import encoders
 from sslzoo.errors import UserError
 from sslzoo.probes import softmax
-from sslzoo.probes.features import dataset, features, pooled, reader
+from sslzoo.probes.features import BATCH, Embedder, dataset, pooled
 
 FEATURES = 2048  # of a stage, pooled: on CIFAR-10 a 4x4 grid of 128 channels
-BATCH = 256  # of the passes without gradients
 EPSILON = 1e-5  # added to variances
 
 
@@ -87,8 +86,7 @@ def fit_head(
     if stage and stage not in names:
         raise UserError(f"--stage: expected one of {', '.join(names)}. Received: {stage}")
     train = dataset(train, "train")
-    read = reader(encoder, train.element_spec["image"].shape, FEATURES)
-    x, y = features(read, train, BATCH)
+    x, y = Embedder(encoder, train.element_spec["image"].shape, FEATURES)(train)
     check_labels(y, classes)
     planes = {}
     for name in [stage] if stage else names:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sslzoo.errors import writing
+from sslzoo.errors import replacing
 
 Row = dict[str, Any]
 
@@ -84,12 +84,11 @@ def agreement(rows: Sequence[Row]) -> str:
 def write(workdir: pathlib.Path | str, rows: Sequence[Row], about: dict[str, Any]) -> None:
     """Writes `probe.json`, all of it, and `probe.csv`, the rows without what is nested in them."""
     folder = pathlib.Path(workdir)
-    with writing(folder / "probe.json"):
-        (folder / "probe.json").write_text(json.dumps({**about, "rows": [*rows]}, indent=1))
+    with replacing(folder / "probe.json") as aside:
+        aside.write_text(json.dumps({**about, "rows": [*rows]}, indent=1))
     flat = [{k: v for k, v in row.items() if not isinstance(v, list | dict)} for row in rows]
     names = [*dict.fromkeys(name for row in flat for name in row)]
-    path = folder / "probe.csv"
-    with writing(path), path.open("w", newline="") as file:
+    with replacing(folder / "probe.csv") as aside, aside.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(flat)

@@ -1,10 +1,7 @@
 """A SavedModel as an encoder: what its `features` signature answers, stage by stage."""
 
 import functools
-import hashlib
-import pathlib
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -60,12 +57,3 @@ class SavedEmbedder:
     def __call__(self, data: tf.data.Dataset) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """({stage: (N, dims) float32}, labels (N,))."""
         return features(self.read, data, BATCH)
-
-
-def digest(folder: pathlib.Path) -> str:
-    """SHA-256 of all files of a SavedModel, as hex."""
-    found: Any = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        found.update(f"{path.relative_to(folder)} {content}\n".encode())
-    return found.hexdigest()

@@ -9,7 +9,6 @@ from functools import partial
 from absl import logging
 
 from sslzoo import cli, probes, training
-from sslzoo.errors import writing
 from sslzoo.flags.ranges import Count, Fraction, Positive
 from sslzoo.pictures import retrieved, save_png
 from sslzoo.pretexts.inpainting import Inpainting, context_encoder
@@ -49,9 +48,7 @@ def main(
     logging.info(pretext.scored(held_back, scored_images))
     scores = run.finish(pretext, image_model=pretext.painter())
     found = probes.by_context(pretext, run.train_source, held_back, run.seed)
-    path = f"{run.workdir}/contexts.png"
-    with writing(path):
-        save_png(path, retrieved.picture(*found))
+    save_png(f"{run.workdir}/contexts.png", retrieved.picture(*found))
     return scores
 
 

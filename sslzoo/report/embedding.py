@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from sslzoo import data, pictures, probes, zoo
-from sslzoo.errors import UserError
+from sslzoo.errors import UserError, one_line
 from sslzoo.report.reading import Run
 
 BATCH = 128  # images of a pass
@@ -96,14 +96,10 @@ def _held_back(dataset: str, data_dir: str, resize: int, size: int, most: int) -
     try:
         read = [(pictures.to_uint8(one["image"]), one.get("label")) for one in batches]
     except tf.errors.OpError as error:
-        raise source.failure or UserError(f"{dataset}: {_line(error.message)}") from None
+        raise source.failure or UserError(f"{dataset}: {one_line(error.message)}") from None
     pixels, labels = zip(*read, strict=True)
     known = None if source.labels is None else np.concatenate(labels)
     return Images(np.concatenate(pixels), known, [*(source.class_names or [])])
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:200]
 
 
 def _vectors(function: Any, images: Images) -> np.ndarray:

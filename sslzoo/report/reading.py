@@ -10,6 +10,7 @@ from absl import logging
 
 from sslzoo import zoo
 from sslzoo.errors import UserError
+from sslzoo.flags import signature
 from sslzoo.report import facts
 
 ENCODER = "encoder.keras"  # what an animal that embeds has, and a painter of images has not
@@ -56,7 +57,7 @@ def best(rows: Sequence[dict[str, Any]], key: str = "accuracy") -> dict[str, Any
 
 
 def _run(path: pathlib.Path, name: str) -> Run:
-    flags = _flags(path / "flags.txt")
+    flags = signature.read(_text(path / "flags.txt"))
     found = zoo.list(path / "exported") if (path / "exported").is_dir() else []
     entry = next((one for one in found if pathlib.Path(one.path, ENCODER).exists()), None)
     log = _log(path / "log.csv")
@@ -66,12 +67,6 @@ def _run(path: pathlib.Path, name: str) -> Run:
             f"exported/NAME/card.json). Received: {path}"
         )
     return Run(path, name, flags or facts.flags(entry.card if entry else {}), log, entry)
-
-
-def _flags(path: pathlib.Path) -> dict[str, str]:
-    """{name: value} of `flags.txt`; empty where there is none."""
-    lines = _text(path).splitlines()
-    return dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
 
 
 def _log(path: pathlib.Path) -> dict[str, list[float]]:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from bokeh.resources import Resources
 from markupsafe import Markup
 from PIL import Image
 
-from sslzoo.errors import UserError, writing
+from sslzoo.errors import UserError, replacing
 
 HERE = pathlib.Path(__file__).parent
 LARGEST = 1_000_000  # bytes of a picture that is embedded as it is
@@ -48,10 +47,8 @@ def write(file: pathlib.Path, template: str, plots: Mapping[str, Any], **parts: 
         scripts=Markup(bokeh + script),
         **parts,
     )
-    aside = file.with_name(f".{file.name}.tmp")
-    with writing(file):
+    with replacing(file) as aside:
         aside.write_text(html, encoding="utf-8")
-        os.replace(aside, file)
 
 
 def picture(file: pathlib.Path) -> str | None:

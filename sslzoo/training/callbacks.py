@@ -13,7 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo import pictures
-from sslzoo.errors import STOPPING, Stopped, UserError, stop, writing
+from sslzoo.errors import STOPPING, Stopped, UserError, replacing, stop
 from sslzoo.pictures import contact_sheet
 from sslzoo.training import checkpoints
 
@@ -143,14 +143,11 @@ class Rows(keras.callbacks.Callback):
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row = {"epoch": epoch + 1, "step": self.progress.step, **logs, "learning_rate": rate}
         self.rows.append({**row, **{name: round(value, 2) for name, value in clocks.items()}})
-        temporary = self.path.with_suffix(".tmp")
-        with writing(self.path), open(temporary, "w", newline="") as file:
+        with replacing(self.path) as aside, aside.open("w", newline="") as file:
             # Older rows may have columns that a resumed run no longer logs, and lack others.
             writer = csv.DictWriter(file, {name: None for row in self.rows for name in row})
             writer.writeheader()
             writer.writerows(self.rows)
-        with writing(self.path):
-            temporary.rename(self.path)
         steps = self.progress.step - self.first
         left = (self.progress.total - self.progress.step) * seconds / max(steps, 1)
         if left:
@@ -181,8 +178,7 @@ class Pictures(keras.callbacks.Callback):
             if self.batch is not None:
                 sheet = contact_sheet.draw(self.model, *self.batch[:2])
                 tf.summary.image("puzzles", sheet[None])
-                with writing(self.workdir / "puzzles.png"):
-                    pictures.save_png(self.workdir / "puzzles.png", sheet)
+                pictures.save_png(self.workdir / "puzzles.png", sheet)
         self.writer.flush()
 
 

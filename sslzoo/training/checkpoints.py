@@ -103,12 +103,8 @@ def _check_names(arrays, total):
     step = arrays["step"]
     if step.shape or step.dtype.kind not in "iu" or not 0 <= step <= (total or step):
         raise ValueError(f"step {step} of {total}")
-    number = {kind: sum(name.startswith(f"{kind}_") for name in arrays) for kind in KINDS}
-    expected = {"step"}
-    if not arrays.keys().isdisjoint(KINDS.values()):  # the first versions did not say how many
-        number = {kind: int(arrays[total]) for kind, total in KINDS.items()}
-        expected |= {*KINDS.values()}
-    expected |= {f"{kind}_{i}" for kind in KINDS for i in range(number[kind])}
+    expected = {"step", *KINDS.values()}
+    expected |= {f"{kind}_{i}" for kind, number in KINDS.items() for i in range(arrays[number])}
     if expected != arrays.keys():
         raise ValueError(f"arrays missing or too many: {sorted(expected ^ arrays.keys())[:3]}")
 

@@ -7,7 +7,6 @@ import keras
 from absl import logging
 
 from sslzoo import export, probes
-from sslzoo.errors import writing
 from sslzoo.export import model_card
 from sslzoo.pictures import filters, save_png
 from sslzoo.pretext import Pretext
@@ -40,9 +39,7 @@ class Finishing:
         encoder = judge or encoder or pretext.encoder
         drawn = filters.draw(encoder, probes.random_twin(encoder, self.seed))
         if drawn is not None:
-            path = f"{self.workdir}/filters.png"
-            with writing(path):
-                save_png(path, drawn)
+            save_png(f"{self.workdir}/filters.png", drawn)
         scores = self.probe(encoder, pretext.crop)
         path = f"{self.workdir}/exported/{self.recipe}"
         size = pretext.crop or self.resize or 96

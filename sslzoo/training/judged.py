@@ -1,6 +1,5 @@
 """What `sslzoo probe` judges: an encoder of any kind, its random twin, labelled images."""
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -127,12 +126,10 @@ class Judged:
 
     def tables(self: Any, spec: str, share: float) -> list[tuple[np.ndarray, int]]:
         """The draws of a share of the labels: indices (n,), and the seed of all that they train."""
-        stop = max(1, round(share * self.sources[spec]["train"].size))
-        draws = [
-            dataclasses.replace(self.images(spec, "train", seed), stop=stop)
-            for seed in probes.seeds_of_draws(self.seed, self.draws)
-        ]
-        return [(self.drawn(draw), draw.seed) for draw in draws]
+        size = self.sources[spec]["train"].size
+        stop = max(1, round(share * size))
+        seeds = probes.seeds_of_draws(self.seed, self.draws)
+        return [(order.drawn(stop, seed, size), seed) for seed in seeds]
 
     def check_shares(self: Any, spec: str) -> None:
         """Sees that each table has what a head needs."""
@@ -163,6 +160,7 @@ class Judged:
         logging.info("%s: %s", spec, path)
 
 
+@functools.cache
 def _digest(source: data.Source) -> str:
     """Of what it was asked for, its labels, the bytes of some images, and the dates of all files.
 
@@ -186,7 +184,7 @@ def _files(source: data.Source) -> list[tuple[str, int, int]]:
 def _opened(spec: str, shape: tuple[int, int, int], max_features: int) -> saved.SavedEmbedder:
     """A SavedModel, held to the operations that exports have."""
     folder = pathlib.Path(spec).expanduser()
-    digest = saved.digest(folder)
+    digest = hashlib.sha256(json.dumps(export.sha256(folder)).encode()).hexdigest()
     with tempfile.TemporaryDirectory(prefix="sslzoo-") as private:
         copy = pathlib.Path(private, "model")
         shutil.copytree(folder, copy)

@@ -13,7 +13,7 @@ from absl import logging
 
 from sslzoo import pictures
 from sslzoo.data import Paired, Source
-from sslzoo.errors import UserError, writing
+from sslzoo.errors import UserError
 from sslzoo.pretext import Pretext
 from sslzoo.training import callbacks, checkpoints, workdir
 from sslzoo.training.run import Run
@@ -146,10 +146,8 @@ def _draw_source(path: pathlib.Path, preview: tf.data.Dataset, source: Source, c
     small = preview.map(lambda e: tf.image.resize(e["image"], size, antialias=True))
     with _failures_of(source):
         tiles = [pictures.to_uint8(tile) for tile in small.as_numpy_iterator()]
-    with writing(path):
-        sheet = pictures.mosaic([pictures.enlarge(tile, THUMBNAIL) for tile in tiles], columns=8)
-        pictures.save_png(path.with_suffix(".tmp.png"), sheet)
-        path.with_suffix(".tmp.png").replace(path)  # half a file would be there for ever
+    sheet = pictures.mosaic([pictures.enlarge(tile, THUMBNAIL) for tile in tiles], columns=8)
+    pictures.save_png(path, sheet)
 
 
 def _check_source(source: Source, run: Run) -> None:

@@ -34,8 +34,10 @@ class Probing:
         load = functools.partial(data.load, spec, data_dir=self.data_dir, labels=True)
         try:
             sources = {split: load(split, resize=resize) for split in ("train", "test")}
-            for seed in self._draws(sources["train"]):
-                _check(**sources, images=self.probe_images, seed=seed)
+            y, y_test = (np.asarray(source.labels) for source in sources.values())
+            for seed in self._draws(sources["train"]) if self.probe_images else ():
+                index = drawn(min(self.probe_images, len(y)), seed, len(y))
+                linear_probe.check_labels(y[index], y_test)
         except UserError as error:
             self._no_labels(error)
             return None
@@ -100,20 +102,3 @@ class Probing:
             return None
         logging.info("\n%s", scores)
         return scores
-
-
-def _check(train: data.Source, test: data.Source, images: int, seed: int) -> None:
-    """Checks the labels that `Run.probe` will see.
-
-    Args:
-        train, test: labelled sources.
-        images: training images of the probe, at most; 0 for no probe.
-        seed: of their choice.
-
-    Raises:
-        UserError: `probes.linear` would refuse them.
-    """
-    if images:
-        index = drawn(min(images, train.size), seed, train.size)
-        y = np.asarray(train.labels)[index]
-        linear_probe.check_labels(y, np.asarray(test.labels))

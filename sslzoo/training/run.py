@@ -28,6 +28,7 @@ STEPS = 10**9 - 1  # of a run: checkpoints are sorted by names of nine digits
 MAY_DIFFER = (
     *("backup_minutes", "formats", "monitor_images"),
     *("probe_dataset", "probe_draws", "probe_images", "probe_resize"),
+    "workdir",  # a folder may be moved, or named in another way
 )
 
 

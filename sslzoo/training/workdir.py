@@ -13,11 +13,11 @@ import tensorflow as tf
 from absl import logging
 
 from sslzoo import data
-from sslzoo.errors import UserError, writing
+from sslzoo.errors import UserError, replacing, writing
+from sslzoo.flags import signature
 
 LOOKED_AT = 64  # images whose bytes tell whether a source is the same
 FIRST_BYTES = 2**20  # of a file
-RENAMED = {"transform": "task"}  # flags, since sslzoo 0.1
 
 
 def lock(workdir):
@@ -66,12 +66,10 @@ def claim_flags(workdir, flags, defaults, may_differ):
     """
     path = workdir / "flags.txt"
     if not path.exists() or not has_trained(workdir):
-        with writing(path):
-            path.write_text("".join(f"--{name}={value}\n" for name, value in flags.items()))
+        with replacing(path) as aside:
+            aside.write_text("".join(f"--{name}={value}\n" for name, value in flags.items()))
         return
-    lines = _text(path).splitlines()
-    given = (line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
-    before = defaults | {RENAMED.get(name, name): value for name, value in given}
+    before = defaults | signature.read(_text(path))
     differ = [
         f"--{name}={before.get(name)} (then) but {value} (now)"
         for name, value in flags.items()
@@ -91,10 +89,8 @@ def claim_images(workdir, source):
     """
     path, now = workdir / "images.json", fingerprint(source)
     if not path.exists() or not has_trained(workdir):
-        temporary = path.with_suffix(".tmp")
-        with writing(path):
-            temporary.write_text(json.dumps(now, indent=1))
-            temporary.rename(path)
+        with replacing(path) as aside:
+            aside.write_text(json.dumps(now, indent=1))
         return
     try:
         then = json.loads(_text(path))

@@ -8,8 +8,8 @@ from typing import Any
 
 from absl import logging
 
-from sslzoo.errors import UserError, writing
-from sslzoo.pictures.leaderboard import Table
+from sslzoo.comparison.leaderboard import Table
+from sslzoo.errors import UserError, replacing
 from sslzoo.training import remade
 
 # Of each clock of `trial`: the unit of a budget, and the column of log.csv.
@@ -57,8 +57,9 @@ class Comparison:
 
     @property
     def todo(self) -> list[tuple[str, int]]:
-        """(name, seed) of what is not finished, controls after the recipes."""
-        every = [(name, seed) for seed in self.seeds for name in [*self.recipes, *self.controls]]
+        """(name, seed) of what is not finished; controls last: they are of the best recipe."""
+        groups = (self.recipes, self.controls)
+        every = [(name, seed) for names in groups for seed in self.seeds for name in names]
         return [one for one in every if not self.result(*one).exists()]
 
     def table(self, caption: str) -> Table:
@@ -78,9 +79,8 @@ class Comparison:
 
     def keep(self, name: str, seed: int, found: dict[str, Any]) -> None:
         """Writes what a control gave."""
-        path = self.result(name, seed)
-        with writing(path):
-            path.write_text(json.dumps({**found, "seed": seed}) + "\n")
+        with replacing(self.result(name, seed)) as aside:
+            aside.write_text(json.dumps({**found, "seed": seed}) + "\n")
 
     def _found(self, name: str) -> list[dict[str, Any]]:
         """Of all seeds that are finished."""

@@ -9,7 +9,7 @@ import statistics
 from typing import Any
 
 from sslzoo import pictures
-from sslzoo.errors import UserError, writing
+from sslzoo.errors import UserError, replacing
 from sslzoo.pictures import chart
 
 MARKERS = ("<!-- results -->", "<!-- /results -->")
@@ -65,9 +65,9 @@ class Table:
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes `table.md`, `table.csv` (a line for each stage of each run) and `stages.png`."""
-        with writing(folder / "table.md"):
-            (folder / "table.md").write_text(f"{self}\n", encoding="utf-8")
-        with writing(folder / "table.csv"), (folder / "table.csv").open("w", newline="") as file:
+        with replacing(folder / "table.md") as aside:
+            aside.write_text(f"{self}\n", encoding="utf-8")
+        with replacing(folder / "table.csv") as aside, aside.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
             writer.writeheader()
             for name, cards in self.cards.items():
@@ -93,10 +93,8 @@ class Table:
     def put_into(self, path: pathlib.Path) -> None:
         """Replaces what stands between the `MARKERS` of a Markdown file."""
         before, after = split(path)
-        temporary = path.with_name(f".{path.name}.tmp")  # a kill shall not leave half a file
-        with writing(path):
-            temporary.write_text(f"{before}\n{self}\n{after}", encoding="utf-8")
-            temporary.replace(path)
+        with replacing(path) as aside:
+            aside.write_text(f"{before}\n{self}\n{after}", encoding="utf-8")
 
 
 def split(path: pathlib.Path) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 One of the controls that arXiv:2202.03365 wants beside every score. In a process of its own:
 
-python -m sslzoo.training.controls '{"encoder": "rotation", "dataset": "cifar10.npz", ...}'
+python -m sslzoo.comparison.controls '{"encoder": "rotation", "dataset": "cifar10.npz", ...}'
 """
 
 import functools
@@ -15,9 +15,9 @@ import numpy as np
 from absl import logging
 
 from sslzoo import data, probes, zoo
+from sslzoo.comparison import child, trial
 from sslzoo.data.order import drawn
 from sslzoo.probes.finetuning import ROUNDS, STEP
-from sslzoo.training import child, trial
 
 
 def from_scratch(

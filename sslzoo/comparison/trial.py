@@ -1,6 +1,6 @@
 """How long does a step of a recipe take here? So a budget in minutes becomes a number of epochs.
 
-python -m sslzoo.training.trial jigsaw cpu --dataset=FILE.npz  # a line of JSON
+python -m sslzoo.comparison.trial jigsaw cpu --dataset=FILE.npz  # a line of JSON
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ from typing import Any
 
 import keras
 
+from sslzoo.comparison import child
 from sslzoo.flags import signature
 from sslzoo.pretext import Pretext
-from sslzoo.training import child
 from sslzoo.training.run import Run
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
