@@ -352,6 +352,29 @@ def test_wrong_flags_are_refused_before_the_work(animals, data, flags, words, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_labels_that_no_head_can_be_made_of_are_known_before_the_work(
+    animals, data, tmp_path, monkeypatch
+):
+    arrays = dict(np.load(data))
+    arrays["y_train"] = np.where(arrays["y_train"] == 1, 0, arrays["y_train"])
+    arrays["y_train"][7] = 1
+    np.savez(tmp_path / "one.npz", **arrays)
+    monkeypatch.setattr(probes, "scratch", lambda *_, **__: pytest.fail("trained"))
+    given = {"encoder": str(animals / "lion"), "dataset": str(tmp_path / "one.npz")}
+    with pytest.raises(UserError, match=r"two training images of each.* 1 training images of"):
+        Classify(**given, finetune=True, workdir=str(tmp_path / "out")).run()
+
+
+def test_a_file_in_16_bits_is_opened_in_float32(tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        colour_encoder().save(tmp_path / "half.keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model, _ = zoo.open_encoder(str(tmp_path / "half.keras"))
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+
+
 def test_a_bare_encoder_file_needs_a_size_and_holds_no_code(animals, data, tmp_path):
     beside_its_card = Classify(encoder=str(animals / "lion" / "encoder.keras"), dataset=data)
     assert beside_its_card.size == Classify(encoder=str(animals / "lion"), dataset=data).size

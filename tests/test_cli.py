@@ -110,6 +110,10 @@ def test_wrong_flags_are_refused(flags, words):
     assert "\n" not in str(error.value)
 
 
+def test_a_value_called_help_is_none():
+    assert parse("--dataset", "help")["run"].dataset == "help"
+
+
 def test_help_names_every_flag_and_says_what_it_does(capsys):
     with pytest.raises(SystemExit) as stop:
         parse("--help")

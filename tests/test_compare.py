@@ -258,18 +258,42 @@ def test_the_same_command_goes_on_and_another_one_is_refused(images, tmp_path, c
     Compare(**settings, seeds=1).run()
     assert started(children) == [("jigsaw", "0")]
     assert len(children.calls) == 1, "nothing is measured twice"
-    with pytest.raises(UserError, match=r"--workdir: expected the flags .*Received: .*--minutes=3"):
+    with pytest.raises(
+        UserError, match=r"--workdir: expected the command .*Received: .*--minutes=3"
+    ):
         Compare(**settings, minutes=3).run()
 
 
 def test_a_recipe_that_cannot_is_left_out_and_said(images, tmp_path, children, caplog):
     children.broken = ("npid",)
-    with caplog.at_level("WARNING", logger="absl"):
+    with caplog.at_level("INFO", logger="absl"):
         table = Compare(
             dataset=str(images), recipes=("npid", "jigsaw"), workdir=str(tmp_path / "c")
         ).run()
     assert [*table.cards] == ["jigsaw"]
     assert "npid is left out: --crop: too large" in caplog.text
+    said = [text for text in caplog.messages if re.search("1 of ", text)]
+    assert ["npid" in text for text in said] == [False]
+
+
+def test_all_of_a_control_is_of_one_network_whichever_recipe_is_ahead_meanwhile(
+    images, tmp_path, children, monkeypatch
+):
+    """With the second seed rotation overtakes jigsaw."""
+    settings = {"recipes": ("rotation", "jigsaw"), "seeds": 2, "workdir": str(tmp_path / "c")}
+    run = child.run
+
+    def overtaken(arguments, log):
+        ended = run(arguments, log)
+        if "rotation/seed1" in arguments[-1]:
+            (card,) = tmp_path.glob("c/rotation/seed1/exported/rotation/card.json")
+            card.write_text(card.read_text().replace("0.6", "9.6"))
+        return ended
+
+    monkeypatch.setattr(child, "run", overtaken)
+    Compare(**settings, dataset=str(images), probe_images=64).run()
+    given = [json.loads(call[2]) for call in children.calls if "controls" in call[1]]
+    assert [one["encoder"].split("/")[-1] for one in given] == ["rotation", "rotation"]
 
 
 def test_an_encoder_that_no_recipe_knows_is_an_error_and_leaves_the_folder_free(

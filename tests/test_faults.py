@@ -12,7 +12,7 @@ from conftest import jpeg, tiny_encoder
 from test_training import compiled, run_of
 
 from sslzoo import probes, training
-from sslzoo.errors import UserError
+from sslzoo.errors import UserError, replacing
 from sslzoo.training import Run, callbacks
 
 NAN, INF = float("nan"), float("inf")
@@ -155,6 +155,22 @@ def test_a_full_disk_is_one_line(owner, name, file, tmp_path, monkeypatch):
     monkeypatch.setattr(owner, name, full)
     with pytest.raises(UserError, match=rf"{file}: expected .* Received: No space left on device"):
         training.pretrain(compiled(run), run)
+
+
+def test_a_file_is_replaced_only_by_a_whole_one(tmp_path):
+    def write(text, error=None):
+        with replacing(tmp_path / "table.md") as aside:
+            aside.write_text(text)
+            if error:
+                raise error
+
+    write("old")
+    assert [path.name for path in tmp_path.iterdir()] == ["table.md"]
+    with pytest.raises(UserError, match=r"table\.md: expected .* left on device"):
+        write("ne", OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(KeyboardInterrupt):
+        write("ne", KeyboardInterrupt())
+    assert (tmp_path / "table.md").read_text() == "old"
 
 
 @pytest.mark.parametrize("drawn", [False, True])

@@ -64,8 +64,8 @@ def test_by_context_finds_the_same_surroundings_and_shows_the_image(tmp_path):
     settings = {"crop": 16, "bottleneck": 0, "width": 8, "overlap": 0, "adversarial": 0}
     pretext = Inpainting(tiny_encoder(), **settings)
     ask = functools.partial(probes.by_context, pretext, *sources, images=19, queries=3)
-    queries, answers = ask(seed=1, k=4)
-    assert (len(queries), [len(row) for row in answers]) == (3, [4, 4, 4])
+    queries, answers = ask(seed=1)
+    assert (len(queries), [len(row) for row in answers]) == (3, [8, 8, 8])
     for query, row in zip(queries, answers, strict=True):
         np.testing.assert_array_equal(query[1:4], row[0][1:4])
         assert np.abs(query[0, 0] - row[0][0, 0]).min() > 0.003, "it is no training image"

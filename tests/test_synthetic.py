@@ -347,3 +347,9 @@ def test_the_base_network_is_judged_by_its_features_of_now():
 def test_impossible_settings_name_the_flag(settings, flag):
     with pytest.raises(UserError, match=f"{flag}.*Received"):
         make(**settings)
+
+
+def test_a_layer_of_a_stage_is_none():
+    encoder = tiny_encoder(batch_norm=True)
+    with pytest.raises(UserError, match=r"--stage: expected one of stage1, stage2\. Received"):
+        Synthetic(encoder, crop=16, width=4, stage="stage1_conv")

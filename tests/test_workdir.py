@@ -13,6 +13,7 @@ from conftest import jpeg
 from sslzoo import data
 from sslzoo.errors import UserError
 from sslzoo.training import Run, workdir
+from sslzoo.training.run import MAY_DIFFER
 
 HOLDER = """
 import fcntl, os, sys, time
@@ -134,6 +135,20 @@ def test_comments_and_blank_lines_in_flags_are_left_out(tmp_path):
     path.write_text("--crop=4\n")
     with pytest.raises(UserError, match=r"--crop=4 \(then\) but 3 \(now\)"):
         start(tmp_path)
+
+
+def test_a_folder_may_be_moved(tmp_path):
+    def claim(folder, crop):
+        flags = {"crop": crop, "workdir": folder}
+        workdir.claim_flags(tmp_path / folder, flags, {}, MAY_DIFFER)
+
+    (tmp_path / "run").mkdir()
+    claim("run", "3")
+    trained(tmp_path)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    claim("moved", "3")
+    with pytest.raises(UserError, match=r"Received: --crop=3 \(then\) but 4 \(now\)$"):
+        claim("moved", "4")
 
 
 def test_binary_flags_are_named(tmp_path):

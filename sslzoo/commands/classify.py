@@ -20,7 +20,7 @@ from sslzoo import data, encoders, export, pictures, probes, zoo
 from sslzoo.data import order
 from sslzoo.errors import UserError, writable_folder
 from sslzoo.export import model_card
-from sslzoo.flags import ranges
+from sslzoo.flags import ranges, signature
 from sslzoo.flags.ranges import Count, OptionalCount, Pad, Positive, Seed
 from sslzoo.pictures import confusion
 from sslzoo.probes.classifier import check_labels
@@ -129,12 +129,6 @@ class Classify:
     def _check(self) -> None:
         """Looks at everything that can be wrong, before the long work."""
         ranges.check(type(self).__init__, vars(self))
-        if not self.encoder:
-            names = ", ".join(entry.name for entry in zoo.list()) or "none yet"
-            raise UserError(
-                f"--encoder: expected a name in the zoo ({names}), an exported folder, or an "
-                "encoder.keras. Received: ''"
-            )
         encoder, _ = self.given
         if self.size < 1:
             raise UserError(
@@ -199,7 +193,7 @@ class Classify:
 
     def _about(self, tested: int) -> dict[str, Any]:
         """What made it, for the card."""
-        flags, defaults = _flags(self), _flags(type(self)())
+        flags, defaults = signature.texts(self), signature.texts(type(self)())
         all_seen = self.finetune or self.head != "linear"
         size = self.sources[0].size
         dataset = {"name": self.dataset, "images": size, "test_images": tested}
@@ -231,11 +225,6 @@ class Classify:
 def main(classify: Classify = Classify()) -> list[dict[str, Any]]:  # noqa: B008 - a copy of it runs
     """Makes a classifier of an encoder."""
     return dataclasses.replace(classify).run()
-
-
-def _flags(classify: Classify) -> dict[str, str]:
-    """The fields as text."""
-    return {name: str(value) for name, value in dataclasses.asdict(classify).items()}
 
 
 def _ranked(

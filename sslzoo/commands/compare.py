@@ -11,7 +11,6 @@ import importlib
 import json
 import os
 import pathlib
-import shlex
 from typing import Any, Literal
 
 from absl import logging
@@ -20,6 +19,7 @@ from sslzoo import cli, data, progress, report
 from sslzoo.comparison import child, leaderboard, trial
 from sslzoo.comparison.folder import Comparison
 from sslzoo.errors import UserError, replacing, writable_folder
+from sslzoo.export import model_card
 from sslzoo.flags import ranges, signature
 from sslzoo.flags.ranges import Count, Pad, Positive, Seed
 
@@ -75,7 +75,7 @@ class Compare:
         self._check()
         reasons = {name: self._write_sheet(name) for name in self.chosen}
         if None not in reasons.values():
-            self.kept.path("flags.txt").unlink()  # so that better ones may come
+            self.kept.path("command.txt").unlink()  # so that better ones may come
             raise UserError(f"no recipe could be started: {next(iter(reasons.values()))}")
         table = self._write()
         todo = [run for run in self.kept.todo if not reasons.get(run[0])]
@@ -124,7 +124,7 @@ class Compare:
             f"{budget} of training for each run on {leaderboard.machine()}; "
             f"{train:,} training images, {min(self.probe_images, train):,} labels, {test:,} test "
             f"images; {self.seeds} run{'s' * (self.seeds > 1)} each, seeds from {self.seed}: "
-            f"`{shlex.join(['sslzoo', 'compare', *self._changed])}`"
+            f"`{self._command}`"
         )
 
     @functools.cached_property
@@ -147,13 +147,10 @@ class Compare:
         return train.size, test.size
 
     @property
-    def _changed(self) -> list[str]:
-        """The flags that are not at their default, but for where to write."""
-        return [
-            f"--{f.name}={signature.text(getattr(self, f.name))}"
-            for f in dataclasses.fields(self)
-            if getattr(self, f.name) != f.default and f.name not in ("workdir", "readme")
-        ]
+    def _command(self) -> str:
+        """What does it again, but for where to write."""
+        flags, defaults = signature.texts(self), signature.texts(type(self)())
+        return model_card.command(["sslzoo", "compare"], {**flags, "readme": ""}, defaults)
 
     def _check(self) -> None:
         ranges.check(type(self).__init__, vars(self))
@@ -161,10 +158,10 @@ class Compare:
             leaderboard.split(pathlib.Path(self.readme))
         _ = self.chosen, self.caption
         writable_folder(self.workdir)
-        now, path = " ".join(self._changed), self.kept.path("flags.txt")
+        now, path = self._command, self.kept.path("command.txt")
         if path.exists() and path.read_text() != f"{now}\n":
             raise UserError(
-                f"--workdir: expected the flags that {self.workdir} was started with, "
+                f"--workdir: expected the command that {self.workdir} began with, "
                 f"{path.read_text().strip()}, or a new folder. Received: {now}"
             )
         with replacing(path) as aside:

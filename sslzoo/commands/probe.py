@@ -20,7 +20,7 @@ from absl import logging
 
 from sslzoo import encoders, probes, progress, zoo
 from sslzoo.errors import UserError, writable_folder
-from sslzoo.flags import ranges
+from sslzoo.flags import ranges, signature
 from sslzoo.flags.ranges import Area, Count, OptionalCount, Pad, Positive, Seed
 from sslzoo.probes import results
 from sslzoo.probes.finetuning import RATE, SCRATCH_RATE, STEP
@@ -97,7 +97,6 @@ class Probe(Judged):
         each = self._each()
         for one in each:
             one.check()
-        flags = {key: str(value) for key, value in dataclasses.asdict(self).items()}
         rows: list[dict[str, Any]] = []
         beside = "; ".join(dict.fromkeys(one.twin_name for one in each))
         about = {"encoder": self.encoder, "kind": self.kind, "beside": beside}
@@ -106,7 +105,7 @@ class Probe(Judged):
             for row in getattr(one, f"_{self.kind}")(spec):
                 rows.append({"encoder": one.encoder, **row} if len(each) > 1 else row)
                 # Written at once: the next one may take hours.
-                results.write(self.workdir, rows, {**about, "flags": flags})
+                results.write(self.workdir, rows, {**about, "flags": signature.texts(self)})
         sys.stdout.write(f"\n{self.encoder}\n{results.table(rows)}\n{beside}\n")
         if self.kind == "linear":
             sys.stdout.write(results.agreement(rows))

@@ -14,21 +14,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from sslzoo.errors import UserError
+from sslzoo.export.publishing import ENCODER
 
 BLOCK = 2**20  # bytes that are read at a time
-ENCODER = "encoder.keras"  # the link of an entry; `cp -rL` and zip make a file of it
+LINK = "encoder.keras"  # of an entry; `cp -rL` and zip make a file of it
 
 
 @contextlib.contextmanager
-def private_copy(
-    folder: pathlib.Path | str, card: dict[str, Any], target: str
-) -> Iterator[pathlib.Path]:
+def private_copy(folder: pathlib.Path | str, card: dict[str, Any]) -> Iterator[pathlib.Path]:
     """The version that `card` names, in a folder of this user's own, deleted at the end.
 
     Args:
         folder: of the entry.
         card: its card, read once.
-        target: where in a version the link `encoder.keras` points to.
 
     Yields:
         pathlib.Path of the version's copy.
@@ -42,7 +40,7 @@ def private_copy(
             files = {_name(file, folder): file for file in _plain(folder / version)}
             twin = _twin(folder)
             if twin:
-                files[ENCODER], listed[ENCODER] = twin, listed.get(f"{version}/{target}")
+                files[LINK], listed[LINK] = twin, listed.get(f"{version}/{ENCODER}")
             changed = {*files} ^ {*listed}
             for name in {*files} & {*listed}:
                 if _copied(files[name], pathlib.Path(private, name)) != listed[name]:
@@ -83,7 +81,7 @@ def _twin(folder: pathlib.Path) -> pathlib.Path | None:
 
     The link is not compared, since it changes one step before the card does.
     """
-    twin = folder / ENCODER
+    twin = folder / LINK
     if twin.is_symlink():
         if not pathlib.Path(os.path.realpath(twin)).is_relative_to(os.path.realpath(folder)):
             raise UserError(f"{twin}: expected a link into {folder}. Received: {os.readlink(twin)}")

@@ -182,6 +182,11 @@ def text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def texts(settings: Any) -> dict[str, str]:
+    """{name: value} of the fields of a dataclass, as they stand on a command line."""
+    return {f.name: text(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+
+
 def _help(main: Callable[..., Any], flags: Sequence[Flag]) -> str:
     lines = [inspect.getdoc(inspect.getmodule(main)) or "", "", "Flags:"]
     for flag in flags:

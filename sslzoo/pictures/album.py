@@ -9,44 +9,33 @@ import tensorflow as tf
 
 from sslzoo import pictures
 
-COLUMNS = 10
+QUERIES, COLUMNS = 8, 10
 
 
-def neighbors(
-    path: pathlib.Path | str,
-    pretext: Any,
-    read: Callable[[int], Any],
-    queries: int = 8,
-    seed: int = 0,
-) -> None:
+def neighbors(path: pathlib.Path | str, pretext: Any, read: Callable[[int], Any]) -> None:
     """Writes rows of a random image and the nearest to it in the memory bank, nearest first.
 
     Args:
         path: of the PNG file.
         pretext: a `MemoryPretext`.
         read: gives the image of an index, (H, W, 3) in [0, 1].
-        queries: number of rows.
-        seed: of the choice.
     """
     size = pretext.num_images
-    chosen = np.random.default_rng(seed).choice(size, min(queries, size), replace=False)
+    chosen = np.random.default_rng(0).choice(size, min(QUERIES, size), replace=False)
     # The nearest row to a row is its own.
     nearest = pretext.nearest(pretext.memory.gather(chosen), min(COLUMNS, size)).numpy()
     _write(path, read, nearest, pretext.crop)
 
 
-def clusters(
-    path: pathlib.Path | str, pretext: Any, read: Callable[[int], Any], seed: int = 0
-) -> None:
+def clusters(path: pathlib.Path | str, pretext: Any, read: Callable[[int], Any]) -> None:
     """Writes random members of the largest, the median and the smallest cluster, a row each.
 
     Args:
         path: of the PNG file.
         pretext: a `DeepCluster`.
         read: gives the image of an index, (H, W, 3) in [0, 1].
-        seed: of the choice.
     """
-    labels, random = pretext.assignments.numpy(), np.random.default_rng(seed)
+    labels, random = pretext.assignments.numpy(), np.random.default_rng(0)
     by_size = np.argsort(-np.bincount(labels, minlength=pretext.k), kind="stable")
     rows = [np.flatnonzero(labels == by_size[i]) for i in (0, pretext.k // 2, -1)]
     rows = [random.choice(row, COLUMNS, replace=len(row) < COLUMNS) for row in rows]

@@ -42,11 +42,13 @@ def lines(
     return _drawn(figure)
 
 
+TOP = 2.0  # values of 0 to `TOP` are shown; those beyond are in the last bin
+
+
 def histograms(
     panels: Mapping[str, Mapping[str, Sequence[float] | np.ndarray]],
     x_label: str,
     dashed: Sequence[str] = (),
-    top: float = 2.0,
 ) -> np.ndarray:
     """How values spread, as outlines, one panel beside and below the other: (H, W, 3) uint8.
 
@@ -54,9 +56,8 @@ def histograms(
         panels: {title: {name: values}}; the same names in each.
         x_label: of the values.
         dashed: names of what to compare with.
-        top: values of 0 to `top` are shown; those beyond are in the last bin.
     """
-    figure, bins = _figure(), np.linspace(0, top, 41)
+    figure, bins = _figure(), np.linspace(0, TOP, 41)
     columns = math.ceil(len(panels) ** 0.5)
     rows = math.ceil(len(panels) / columns)
     grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
@@ -65,7 +66,7 @@ def histograms(
         axes.set_yticks([])
         for name, values in histogram.items():
             style: dict[str, Any] = {"linestyle": "--", "color": "0.5"} if name in dashed else {}
-            shares, shown = np.full(len(values), 1 / max(len(values), 1)), np.clip(values, 0, top)
+            shares, shown = np.full(len(values), 1 / max(len(values), 1)), np.clip(values, 0, TOP)
             axes.hist(shown, bins, weights=shares, histtype="step", label=name, **style)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figure.supxlabel(x_label, fontsize="medium")

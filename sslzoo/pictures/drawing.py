@@ -19,15 +19,13 @@ def to_uint8(image: np.ndarray | tf.Tensor) -> np.ndarray:
     return np.clip(np.asarray(image) * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
-def mosaic(
-    tiles: Iterable[np.ndarray] | np.ndarray, columns: int, gap: int = 2, background: int = 255
-) -> np.ndarray:
+def mosaic(tiles: Iterable[np.ndarray] | np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
     """Lays (n, h, w, 3) uint8 pictures of one size on a grid: (H, W, 3) uint8."""
     tiles = [np.asarray(tile) for tile in tiles]
     height, width = tiles[0].shape[:2]
     rows = -(-len(tiles) // columns)
     shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, 3)
-    sheet = np.full(shape, background, np.uint8)
+    sheet = np.full(shape, 255, np.uint8)
     for i, tile in enumerate(tiles):
         top, left = i // columns * (height + gap), i % columns * (width + gap)
         sheet[top : top + height, left : left + width] = tile

@@ -23,10 +23,20 @@ from absl import logging
 
 from sslzoo import precision
 from sslzoo.errors import UserError
-from sslzoo.probes import softmax
-from sslzoo.probes.features import BATCH, FEATURES, Embedder, averaged, dataset
+from sslzoo.probes import results, softmax
+from sslzoo.probes.features import Embedder, averaged, dataset
 from sslzoo.probes.nearest import knn
-from sslzoo.probes.results import deviation
+
+COLUMNS = {  # of a row: its title
+    "stage": "stage",
+    "dims": "dims",
+    "accuracy": "accuracy",
+    "random_accuracy": "random init",
+    "C": "C",
+    "knn": "kNN",
+    "random_knn": "random init",
+    "mark": "",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,31 +61,17 @@ class Scores:
         return max(self.rows, key=lambda row: row["accuracy"])
 
     def __str__(self) -> str:
-        titles = ("accuracy", "random init", "kNN", "random init")
-        lines = [f"{'stage':<8} {'dims':>6}  {titles[0]:<14} {titles[1]:<14} {'C':>9} "]
-        lines[0] += f"{titles[2]:>7}  {titles[3]:>11}"
-        for row in self.rows:
-            own, random = (_percent(row, name) for name in ("", "random_"))
-            knns = f"{row['knn']:7.2%}  " + (
-                f"{row['random_knn']:11.2%}" if "random_knn" in row else f"{'-':>11}"
-            )
-            mark = "  <- best" if row is self.best else ""
-            start = f"{row['stage']:<8} {row['dims']:6d}  {own:<14} {random:<14}"
-            lines.append(f"{start} {row['C']:9.2g} {knns}{mark}")
+        marks = ["<- best" if row is self.best else "" for row in self.rows]
+        rows = [
+            {**row, "C": f"{row['C']:.2g}", "mark": mark}
+            for row, mark in zip(self.rows, marks, strict=True)
+        ]
         draws = f" in each of {self.draws} draws (mean ± std)" if self.draws > 1 else ""
-        lines.append(
+        return (
+            f"{results.table(rows, COLUMNS)}\n"
             f"linear probe: {self.train_labels:,} train{draws} and {self.test_labels:,} test "
             f"labels, {self.classes} classes, chance {self.chance:.2%}, seed {self.seed}"
         )
-        return "\n".join(lines)
-
-
-def _percent(row: dict[str, Any], whose: str) -> str:
-    """`61.23% ± 0.45`, without the latter for one draw; `-` where there is none."""
-    if f"{whose}accuracy" not in row:
-        return "-"
-    std = row[f"{whose}std"]
-    return f"{row[f'{whose}accuracy']:7.2%}" + ("" if std is None else f" ± {100 * std:.2f}")
 
 
 def linear(
@@ -85,8 +81,6 @@ def linear(
     *,
     seed: int = 0,
     random_init: bool = True,
-    max_features: int = FEATURES,
-    batch_size: int = BATCH,
 ) -> Scores:
     """Probe every stage of `encoder`, and of the same architecture at random init.
 
@@ -102,7 +96,7 @@ def linear(
     encoder = precision.in_policy(encoder, "float32")
     models = [encoder, random_twin(encoder, seed)] if random_init else [encoder]
     shape = draws[0].element_spec["image"].shape
-    return beside([Embedder(m, shape, max_features, batch_size) for m in models], draws, test, seed)
+    return beside([Embedder(m, shape) for m in models], draws, test, seed)
 
 
 def beside(
@@ -183,7 +177,7 @@ def _mean(fits: list[dict[str, Any]]) -> dict[str, Any]:
         "stage": fits[0]["stage"],
         "dims": fits[0]["dims"],
         "accuracy": float(np.mean(accuracies)),
-        "std": deviation(accuracies),
+        "std": results.deviation(accuracies),
         "C": fits[0]["C"],
         "knn": float(np.mean([fit["knn"] for fit in fits])),
     }

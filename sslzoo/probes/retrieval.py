@@ -53,7 +53,6 @@ def by_context(
     seed: int = 0,
     images: int = 1000,
     queries: int = 8,
-    k: int = 8,
 ) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
     """Asks for training images by what is around a hole alone, which is in them too.
 
@@ -66,10 +65,9 @@ def by_context(
         seed: chooses queries and training images.
         images: training images that are looked at, at most.
         queries: test images, at most.
-        k: answers to each.
 
     Returns:
-        The queries, with their holes, and of each the k nearest training images, nearest first and
+        The queries, with their holes, and of each the 8 nearest training images, nearest first and
         whole: (crop, crop, 3) in [0, 1].
     """
     rng = np.random.default_rng(seed)
@@ -83,7 +81,7 @@ def by_context(
 
     _, shown, asked = coded(test, queries)
     table, _, codes = coded(train, images)
-    found = table[neighbours(codes, asked, k)]  # (queries, k)
+    found = table[neighbours(codes, asked, 8)]  # (queries, 8)
     return [*np.concatenate(shown)], images_at(train, found, pretext.crop)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from sslzoo import data, encoders, export, pictures, precision, probes, zoo
+from sslzoo import data, encoders, export, pictures, probes, zoo
 from sslzoo.data import order
 from sslzoo.data.arrays import Arrays
 from sslzoo.data.folder import Folder
@@ -43,7 +43,7 @@ class Judged:
             model, self.card = zoo.open_encoder(self.encoder)
         except UserError as error:
             raise UserError(f"--encoder: expected {error}") from None
-        return precision.in_policy(model, "float32")
+        return model
 
     @property
     def _foreign(self: Any) -> bool:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
-from sslzoo.errors import UserError
+from sslzoo.errors import UserError, one_line
 from sslzoo.zoo.entry import HEADER, NAME, Entry, read
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def encoder(
 
 
 def open_encoder(spec: str) -> tuple["keras.Model", dict[str, Any]]:
-    """The trained Keras encoder that `spec` names, and what its card says of its making.
+    """The trained Keras encoder that `spec` names, float32, and what its card says of its making.
 
     Args:
         spec: a name in the zoo, an exported folder, or an `encoder.keras`, which has no card unless
@@ -112,7 +112,7 @@ def open_encoder(spec: str) -> tuple["keras.Model", dict[str, Any]]:
     """
     import keras
 
-    from sslzoo import encoders
+    from sslzoo import encoders, precision
     from sslzoo.encoders import transfer
 
     new, _, trained = spec.partition(":")
@@ -125,12 +125,12 @@ def open_encoder(spec: str) -> tuple["keras.Model", dict[str, Any]]:
         path = path.parent
     elif spec.endswith(".keras"):
         try:
-            return keras.saving.load_model(path, compile=False, safe_mode=True), {}
+            loaded = keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # of whatever kind: Keras, zip and HDF5 have many
             raise UserError(
-                "a model saved by Keras, without code in it. "
-                f"Received: {spec}: {' '.join(str(error).split())[:200]}"
+                f"a model saved by Keras, without code in it. Received: {spec}: {one_line(error)}"
             ) from None
+        return precision.in_policy(loaded, "float32"), {}
     folder = (path / "card.json").is_file()
     name, root = (path.name, path.parent) if folder else (spec, None)
     names = [entry.name for entry in list(root)]
@@ -165,7 +165,7 @@ def _copy(entry: Entry, sha256: str | None) -> AbstractContextManager[pathlib.Pa
             f"{entry.path}/card.json: expected SHA-256 {sha256}; if the change is yours, load it "
             f"with sha256=. Received: {entry.sha256}"
         )
-    return export.private_copy(entry.path, entry.card, export.ENCODER)
+    return export.private_copy(entry.path, entry.card)
 
 
 def _find(name: str, root: pathlib.Path) -> Entry:
