@@ -365,6 +365,13 @@ def test_labels_that_no_head_can_be_made_of_are_known_before_the_work(
         Classify(**given, finetune=True, workdir=str(tmp_path / "out")).run()
 
 
+def test_the_plane_is_fitted_to_labels_that_the_seed_draws(animals, data):
+    given = {"encoder": str(animals / "lion"), "dataset": data, "train_images": 50}
+    first, second = (Classify(**given, seed=seed)._few for seed in (0, 1))
+    assert [len({*first}), len({*second})] == [50, 50]
+    assert {*first} != {*second}
+
+
 def test_a_file_in_16_bits_is_opened_in_float32(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     try:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from conftest import tiny_encoder
 
 from sslzoo import data, export, pictures, probes
+from sslzoo.commands import probe as probe_command
 from sslzoo.commands.probe import Probe
 from sslzoo.errors import UserError
 from sslzoo.pictures import chart, retrieved
@@ -64,6 +65,21 @@ def probe(place, tmp_path, **flags):
     given = {"encoder": str(place / "lion"), "dataset": str(place / "a.npz"), "train_images": 60}
     given |= {"workdir": str(tmp_path / "out"), "cache": str(tmp_path / "cache"), "draws": 2}
     return Probe(**{**given, **flags})
+
+
+def test_what_was_given_stays_as_it_was(place, tmp_path):
+    given = probe(place, tmp_path, kind="retrieval", draws=0)
+    probe_command.main(given)
+    assert given.draws == 0
+    assert "sources" not in vars(given)
+
+
+def test_every_draw_of_a_share_has_labels_of_its_own(place, tmp_path):
+    judged = probe(place, tmp_path, kind="finetune", seed=3)
+    (first, one), (second, other) = judged.tables(str(place / "a.npz"), 0.5)
+    assert [len({*first}), len({*second})] == [70, 70]
+    assert {*first} != {*second}
+    assert one != other
 
 
 def test_rows_of_two_data_sets_in_one_table(place, tmp_path, capsys):
