@@ -67,6 +67,25 @@ def probe(place, tmp_path, **flags):
     return Probe(**{**given, **flags})
 
 
+def test_encoders_that_differ_have_other_digests_whatever_their_layers_are_called():
+    def behind(factor):
+        inputs = keras.Input((None, None, 3))
+        x = keras.layers.Conv2D(4, 1, activation="relu", name="stage1")(inputs * factor)
+        x = keras.layers.Conv2D(5, 3, strides=2, padding="same", name="stage2")(x)
+        model = keras.Model(inputs, x)
+        model.set_weights(encoder().get_weights())
+        return model
+
+    def digest(model, side=SIDE):
+        return features.Embedder(model, (side, side, 3)).digest
+
+    assert encoder().layers[0].name != encoder().layers[0].name
+    assert digest(encoder()) == digest(encoder())
+    assert digest(behind(0.5)) == digest(behind(0.5))
+    assert len({*map(digest, (encoder(), blind(), behind(0.5), behind(0.25)))}) == 4
+    assert digest(encoder(), SIDE + 1) != digest(encoder())
+
+
 def test_what_was_given_stays_as_it_was(place, tmp_path):
     given = probe(place, tmp_path, kind="retrieval", draws=0)
     probe_command.main(given)

@@ -53,10 +53,16 @@ class Embedder:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of weights, layers and settings, as hex; names but the stages' do not count."""
-        layers = [(type(x).__name__, {**x.get_config(), "name": ""}) for x in self.encoder.layers]
+        """SHA-256 of weights, graph and settings, as hex; names but the stages' do not count.
+
+        Of the graph, since not all operations are layers: what makes greys of colours, say.
+        """
+        graph = json.dumps({**self.encoder.get_config(), "name": ""}, default=str)
+        for i, operation in enumerate(self.encoder.operations):
+            if operation.name not in self.channels:
+                graph = graph.replace(json.dumps(operation.name), str(i))
         digest = hashlib.sha256(
-            json.dumps([layers, self.channels, self.settings], default=str).encode()
+            json.dumps([graph, self.channels, self.settings], default=str).encode()
         )
         for weight in self.encoder.get_weights():
             digest.update(str(weight.shape).encode() + weight.tobytes())
