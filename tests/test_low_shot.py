@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
-from sslzoo.probes import drawn, low_shot
+from sslzoo.probes import low_shot, per_class
 
 module = importlib.import_module("sslzoo.probes.low_shot")
 
@@ -53,12 +53,12 @@ def test_test_labels_choose_nothing(monkeypatch):
 
 def test_draws_are_of_each_class_and_differ():
     y = np.repeat([3, 5, 9], [4, 7, 50])
-    draws = [drawn(y, 4, (0, i)) for i in range(3)]
+    draws = [per_class(y, 4, (0, i)) for i in range(3)]
     for some in draws:
         assert len({*some}) == 12
         assert np.unique(y[some], return_counts=True)[1].tolist() == [4, 4, 4]
     assert len({tuple(sorted(some)) for some in draws}) == 3
-    np.testing.assert_array_equal(draws[0], drawn(y, 4, (0, 0)))
+    np.testing.assert_array_equal(draws[0], per_class(y, 4, (0, 0)))
 
 
 def test_of_one_draw_there_is_no_deviation():

@@ -86,7 +86,7 @@ def test_prints_a_table_and_goes_into_a_card(scores):
     text = str(scores)
     assert "random init" in text
     assert "120 train and 80 test labels" in text
-    assert f"chance {scores.chance:.2%}, seed 0" in text
+    assert f"chance {scores.majority:.2%}, seed 0" in text
     marked = [line for line in text.splitlines() if line.endswith("<- best")]
     assert len(marked) == 1
     assert marked[0].startswith("stage1")

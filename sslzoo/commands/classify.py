@@ -23,7 +23,7 @@ from sslzoo.export import model_card
 from sslzoo.flags import ranges, signature
 from sslzoo.flags.ranges import Count, OptionalCount, Pad, Positive, Seed
 from sslzoo.pictures import confusion
-from sslzoo.probes.classifier import check_labels
+from sslzoo.probes.classifier import check_head_labels
 from sslzoo.probes.finetuning import RATE, ROUNDS, SCRATCH_RATE, STEP
 from sslzoo.probes.linear_probe import majority
 
@@ -140,7 +140,7 @@ class Classify:
         if self.stage and self.stage not in names:
             raise UserError(f"--stage: expected one of {', '.join(names)}. Received: {self.stage}")
         train = self.sources[0]
-        check_labels(np.asarray(train.labels)[self._few], self.classes)
+        check_head_labels(np.asarray(train.labels)[self._few], self.classes)
         writable_folder(self.workdir)
 
     @property

@@ -174,7 +174,7 @@ class Probe(Judged):
         row |= {"test_labels": scores.test_labels, "draws": scores.draws}
         row |= {key: scores.best[key] for key in ("stage", "accuracy", "std")}
         row |= {key: other[key] for key in ("random_accuracy", "random_std")}
-        row |= {"majority": scores.chance}
+        row |= {"majority": scores.majority}
         if self.controls:
             row["scratch_accuracy"] = self._scratch(spec, self.drawn(draws[0]))
             row["supervised_accuracy"] = self._scratch(spec)
@@ -191,7 +191,7 @@ class Probe(Judged):
         y, classes = np.asarray(source.labels)[indices], source.class_names or []
         for i, row in enumerate(rows):
             if self.controls:
-                some = indices[probes.drawn(y, row["shots"], (self.seed, 0))]
+                some = indices[probes.per_class(y, row["shots"], (self.seed, 0))]
                 # A head wants two images of each class.
                 if self.model and row["shots"] > 1 and len(classes) == len({*y}):
                     row["finetuned_accuracy"] = self._finetuned(spec, some, self.seed)

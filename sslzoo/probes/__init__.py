@@ -4,7 +4,7 @@ from sslzoo.probes.classifier import Head, fit_head
 from sslzoo.probes.finetuning import finetune, scratch
 from sslzoo.probes.invariance import invariance
 from sslzoo.probes.linear_probe import Scores, beside, linear, random_twin, seeds_of_draws
-from sslzoo.probes.low_shot import by_shots, drawn, low_shot
+from sslzoo.probes.low_shot import by_shots, low_shot, per_class
 from sslzoo.probes.nearest import Monitor, knn
 from sslzoo.probes.nonlinear import nonlinear
 from sslzoo.probes.retrieval import by_context, neighbours, retrieval
@@ -16,7 +16,6 @@ __all__ = [
     "beside",
     "by_context",
     "by_shots",
-    "drawn",
     "finetune",
     "fit_head",
     "invariance",
@@ -25,6 +24,7 @@ __all__ = [
     "low_shot",
     "neighbours",
     "nonlinear",
+    "per_class",
     "random_twin",
     "retrieval",
     "scratch",

@@ -87,7 +87,7 @@ def fit_head(
         raise UserError(f"--stage: expected one of {', '.join(names)}. Received: {stage}")
     train = dataset(train, "train")
     x, y = Embedder(encoder, train.element_spec["image"].shape, FEATURES)(train)
-    check_labels(y, classes)
+    check_head_labels(y, classes)
     planes = {}
     for name in [stage] if stage else names:
         planes[name] = _plane(x[name], y, seed)
@@ -110,7 +110,7 @@ def untrained(encoder: keras.Model, classes: int, side: int, stage: str = "") ->
     return Head(encoder, stage, _network(maps, classes), shape)
 
 
-def check_labels(y: np.ndarray, classes: Sequence[str]) -> None:
+def check_head_labels(y: np.ndarray, classes: Sequence[str]) -> None:
     """Raises a `UserError` where `fit_head` can make none of labels (N,)."""
     counts = np.bincount(y, minlength=len(classes))
     if len(classes) < 2 or counts.min() < 2:

@@ -51,7 +51,7 @@ class Scores:
     train_labels: int
     test_labels: int
     classes: int
-    chance: float  # accuracy of always answering the commonest training label
+    majority: float  # accuracy of always answering the commonest training label
     seed: int
     draws: int = 1
 
@@ -70,7 +70,7 @@ class Scores:
         return (
             f"{results.table(rows, COLUMNS)}\n"
             f"linear probe: {self.train_labels:,} train{draws} and {self.test_labels:,} test "
-            f"labels, {self.classes} classes, chance {self.chance:.2%}, seed {self.seed}"
+            f"labels, {self.classes} classes, chance {self.majority:.2%}, seed {self.seed}"
         )
 
 

@@ -51,7 +51,7 @@ def low_shot(
         stage = _stage(x, y, max(possible), seed)
         fits = _Fits(x[stage], y, x_test[stage], y_test)
         for i, k in enumerate(possible):
-            found = [fits.accuracy(drawn(y, k, (seed, j)), seed + j) for j in range(draws)]
+            found = [fits.accuracy(per_class(y, k, (seed, j)), seed + j) for j in range(draws)]
             row = {"stage": stage, "accuracy": float(np.mean(found)), "std": deviation(found)}
             row["accuracies"] = found
             if not whose:
@@ -72,7 +72,7 @@ def by_shots(rows: Sequence[dict[str, Any]]) -> np.ndarray:
     return chart.lines(curves, "accuracy, %", "labels a class", dashed=["random init, frozen"])
 
 
-def drawn(y: np.ndarray, k: int, seed: int | tuple[int, ...]) -> np.ndarray:
+def per_class(y: np.ndarray, k: int, seed: int | tuple[int, ...]) -> np.ndarray:
     """Indices (k * classes,) of k random examples of each class of the labels (N,)."""
     order = np.random.default_rng(seed).permutation(len(y))
     return np.concatenate([order[y[order] == label][:k] for label in np.unique(y)])
@@ -89,7 +89,7 @@ def _stage(x: dict[str, np.ndarray], y: np.ndarray, k: int, seed: int) -> str:
     """The best on held-out labels; the last one where none can be held out."""
     if k == 1:
         return [*x][-1]
-    some, accuracies = drawn(y, k, (seed, 0)), {}
+    some, accuracies = per_class(y, k, (seed, 0)), {}
     for stage, rows in x.items():
         part, _ = softmax.span(*softmax.standardised(rows, rows[some], rows[:0]))
         accuracies[stage] = softmax.best(part, y[some], rows.shape[1], seed)[2]

@@ -23,7 +23,7 @@ from sslzoo.errors import UserError
 from sslzoo.pictures import retrieved
 from sslzoo.probes import saved
 from sslzoo.probes.cache import Cached, Images
-from sslzoo.probes.classifier import check_labels
+from sslzoo.probes.classifier import check_head_labels
 from sslzoo.probes.features import FEATURES, Embedder
 from sslzoo.probes.retrieval import images_at
 from sslzoo.training import workdir
@@ -137,7 +137,7 @@ class Judged:
         for share in self.shares:
             for table, _ in self.tables(spec, share):
                 try:
-                    check_labels(np.asarray(source.labels)[table], source.class_names)
+                    check_head_labels(np.asarray(source.labels)[table], source.class_names)
                 except UserError as error:
                     raise UserError(f"--shares: {share:g} of {spec}: {error}") from None
 
