@@ -10,7 +10,17 @@ import sslzoo
 ROOT = pathlib.Path(sslzoo.__file__).parent
 ORDER = [
     *("errors", "flags", "progress", "precision", "images", "pictures", "data", "pretext", "parts"),
-    *("encoders", "pretexts", "probes", "export", "zoo", "training", "comparison", "report"),
+    *(
+        "encoders",
+        "pretexts",
+        "probes",
+        "export",
+        "zoo",
+        "training",
+        "judging",
+        "comparison",
+        "report",
+    ),
     *("cli", "recipes", "commands", "__main__"),
 ]
 NEVER = {  # package -> what it may not import though it comes earlier
@@ -20,8 +30,9 @@ NEVER = {  # package -> what it may not import though it comes earlier
     "export": {"pretext", "pretexts", "data", "probes"},
     "zoo": {"pretext", "pretexts", "data", "probes"},
     "training": {"pretexts"},
-    "comparison": {"pretexts"},
-    "report": {"training", "comparison", "pretext", "pretexts", "parts"},
+    "judging": {"pretext", "pretexts", "parts"},
+    "comparison": {"pretexts", "judging"},
+    "report": {"training", "judging", "comparison", "pretext", "pretexts", "parts"},
     # It finds recipes and commands by name.
     "cli": {*ORDER} - {"errors", "flags"},
     "commands": {"recipes", "pretexts"},

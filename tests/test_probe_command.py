@@ -16,10 +16,11 @@ from sslzoo import data, export, pictures, probes
 from sslzoo.commands import probe as probe_command
 from sslzoo.commands.probe import Probe
 from sslzoo.errors import UserError
+from sslzoo.judging import judged
 from sslzoo.pictures import chart, retrieved
 from sslzoo.probes import cache, features, linear_probe, results
 from sslzoo.probes.classifier import untrained
-from sslzoo.training import judged, workdir
+from sslzoo.training import workdir
 
 SIDE = 12
 

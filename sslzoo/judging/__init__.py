@@ -1,0 +1,1 @@
+"""What `sslzoo probe` works with: what is judged, and the questions."""
