@@ -264,6 +264,26 @@ def test_the_same_command_goes_on_and_another_one_is_refused(images, tmp_path, c
         Compare(**settings, minutes=3).run()
 
 
+def test_more_seeds_add_to_what_is_there_and_controls_stay_of_one_network(
+    images, tmp_path, children
+):
+    settings = {"dataset": str(images), "recipes": ("rotation", "jigsaw"), "probe_images": 64}
+    settings["workdir"] = str(tmp_path / "c")
+    assert "; 1 run each, seeds from 0: `" in str(Compare(**settings).run())
+    card = tmp_path / "c/jigsaw/seed0/exported/jigsaw/card.json"
+    card.write_text(card.read_text().replace("1.5", "0.1"))  # rotation is ahead now
+    children.calls.clear()
+    more = Compare(**settings, seeds=2)
+    table = str(more.run())
+    assert started(children) == [("rotation", "1"), ("jigsaw", "1")]
+    given = [json.loads(call[2]) for call in children.calls if "controls" in call[1]]
+    assert [(pathlib.Path(one["encoder"]).name, one["seed"]) for one in given] == [("jigsaw", 1)]
+    assert "; 2 runs each, seeds from 0: `" in table
+    assert " --seeds=2 " in table
+    (tmp_path / "c/jigsaw/seed1/exported/jigsaw/card.json").unlink()
+    assert "; 1 to 2 runs each, seeds from 0: `" in more.caption
+
+
 def test_a_recipe_that_cannot_is_left_out_and_said(images, tmp_path, children, caplog):
     children.broken = ("npid",)
     with caplog.at_level("INFO", logger="absl"):

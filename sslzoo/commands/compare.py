@@ -31,7 +31,8 @@ FEW, ALL = "from scratch, the same labels", "from scratch, all labels"  # the co
 class Compare:
     """Trains recipes on the same images for the same time, and puts their scores side by side.
 
-    A killed comparison goes on with the same command: finished runs are kept.
+    A killed comparison goes on with the same command: finished runs are kept. More --seeds add to
+    them.
 
     Args:
         dataset: labelled images: a folder of class folders, a .npz file, tfds:NAME, or photos; the
@@ -115,7 +116,7 @@ class Compare:
             )
         return {name: sheets.get(name, "") for name in self.recipes or sheets or known}
 
-    @functools.cached_property
+    @property
     def caption(self) -> str:
         """What the numbers are of."""
         train, test = self._sizes
@@ -123,8 +124,7 @@ class Compare:
         return (
             f"{budget} of training for each run on {leaderboard.machine()}; "
             f"{train:,} training images, {min(self.probe_images, train):,} labels, {test:,} test "
-            f"images; {self.seeds} run{'s' * (self.seeds > 1)} each, seeds from {self.seed}: "
-            f"`{self._command}`"
+            f"images; {self.kept.runs}, seeds from {self.seed}: `{self._command()}`"
         )
 
     @functools.cached_property
@@ -146,19 +146,19 @@ class Compare:
         train, test = (load(split, resize=self.resize) for split in ("train", "test"))
         return train.size, test.size
 
-    @property
-    def _command(self) -> str:
-        """What does it again, but for where to write."""
+    def _command(self, **other: str) -> str:
+        """What does it again, but for where to write, or with other flags."""
         flags, defaults = signature.texts(self), signature.texts(type(self)())
-        return model_card.command(["sslzoo", "compare"], {**flags, "readme": ""}, defaults)
+        flags |= {"readme": "", **other}
+        return model_card.command(["sslzoo", "compare"], flags, defaults)
 
     def _check(self) -> None:
         ranges.check(type(self).__init__, vars(self))
         if self.readme:
             leaderboard.split(pathlib.Path(self.readme))
-        _ = self.chosen, self.caption
+        _ = self.chosen, self._sizes
         writable_folder(self.workdir)
-        now, path = self._command, self.kept.path("command.txt")
+        now, path = self._command(seeds="1"), self.kept.path("command.txt")
         if path.exists() and path.read_text() != f"{now}\n":
             raise UserError(
                 f"--workdir: expected the command that {self.workdir} began with, "
@@ -228,7 +228,8 @@ class Compare:
 
     def _control(self, name: str, seed: int, table: leaderboard.Table) -> None:
         """The network of the best recipe from scratch, in a process of its own."""
-        best = table.order[0]
+        known = [run.get("of") for runs in table.controls.values() for run in runs]
+        best = next(filter(None, known), table.order[0])  # one for all, though more seeds came
         encoder = self.kept.result(best, table.cards[best][0]["seed"]).parent
         given: dict[str, Any] = {
             "encoder": str(encoder),
@@ -239,7 +240,7 @@ class Compare:
         given |= {"minutes": self.minutes, "clock": self.clock}
         log = self.kept.path("logs", f"{self.kept.result(name, seed).stem}.txt")
         if child.run(["-m", "sslzoo.comparison.controls", json.dumps(given)], log):
-            self.kept.keep(name, seed, child.answer(log))
+            self.kept.keep(name, {**child.answer(log), "of": best, "seed": seed})
         else:
             logging.warning("%s, seed %d is left out: %s", name, seed, child.reason(log))
 

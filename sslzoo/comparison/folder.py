@@ -62,6 +62,14 @@ class Comparison:
         every = [(name, seed) for names in groups for seed in self.seeds for name in names]
         return [one for one in every if not self.result(*one).exists()]
 
+    @property
+    def runs(self) -> str:
+        """How many of each recipe are finished, in words."""
+        numbers = [len(found) for name in self.recipes if (found := self._found(name))] or [0]
+        least, most = min(numbers), max(numbers)
+        span = f"{most}" if least == most else f"{least} to {most}"
+        return f"{span} run{'s' * (most != 1)} each"
+
     def table(self, caption: str) -> Table:
         """Of what is finished; written as Markdown, CSV and a plot."""
         cards = {}
@@ -77,10 +85,10 @@ class Comparison:
         table.save(pathlib.Path(self.workdir))
         return table
 
-    def keep(self, name: str, seed: int, found: dict[str, Any]) -> None:
-        """Writes what a control gave."""
-        with replacing(self.result(name, seed)) as aside:
-            aside.write_text(json.dumps({**found, "seed": seed}) + "\n")
+    def keep(self, name: str, found: dict[str, Any]) -> None:
+        """Writes what a control gave; `seed` is in it."""
+        with replacing(self.result(name, found["seed"])) as aside:
+            aside.write_text(json.dumps(found) + "\n")
 
     def _found(self, name: str) -> list[dict[str, Any]]:
         """Of all seeds that are finished."""
