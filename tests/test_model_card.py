@@ -281,9 +281,9 @@ def test_a_phase_counts_as_part_of_its_run(tmp_path):
 
 def test_the_command_of_a_classifier_gives_its_flags_back():
     given = classify.Classify(encoder="my lion", finetune=True, flip=False, workdir="runs/x")
-    flags = classify._flags(given)
-    line = model_card.command(["sslzoo", "classify"], flags, classify._flags(classify.Classify()))
+    flags = signature.texts(given)
+    line = model_card.command(["sslzoo", "classify"], flags, signature.texts(classify.Classify()))
     words = shlex.split(line)
     assert words == ["sslzoo", "classify", "--encoder=my lion", "--finetune=True", "--flip=False"]
     parsed = signature.parse(classify.main, words[1:])["classify"]
-    assert classify._flags(parsed) == flags | {"workdir": "runs/classifier"}
+    assert signature.texts(parsed) == flags | {"workdir": "runs/classifier"}
