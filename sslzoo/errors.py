@@ -53,8 +53,11 @@ def replacing(path: pathlib.Path | str) -> Iterator[pathlib.Path]:
     path = pathlib.Path(path)
     aside = path.with_name(f".{path.stem}.tmp{path.suffix}")
     with writing(path):
-        yield aside
-        aside.replace(path)
+        try:
+            yield aside
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def writable_folder(path: pathlib.Path | str, flag: str = "--workdir") -> pathlib.Path:

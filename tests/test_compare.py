@@ -262,6 +262,7 @@ def test_the_same_command_goes_on_and_another_one_is_refused(images, tmp_path, c
         UserError, match=r"--workdir: expected the command .*Received: .*--minutes=3"
     ):
         Compare(**settings, minutes=3).run()
+    Compare(**settings, minutes=10).run()  # as the default, but no float
 
 
 def test_more_seeds_add_to_what_is_there_and_controls_stay_of_one_network(
@@ -280,6 +281,8 @@ def test_more_seeds_add_to_what_is_there_and_controls_stay_of_one_network(
     assert [(pathlib.Path(one["encoder"]).name, one["seed"]) for one in given] == [("jigsaw", 1)]
     assert "; 2 runs each, seeds from 0: `" in table
     assert " --seeds=2 " in table
+    with pytest.raises(UserError, match=r"began with, .* --seeds=2 .* or more --seeds"):
+        Compare(**settings).run()
     (tmp_path / "c/jigsaw/seed1/exported/jigsaw/card.json").unlink()
     assert "; 1 to 2 runs each, seeds from 0: `" in more.caption
 
@@ -296,9 +299,7 @@ def test_a_recipe_that_cannot_is_left_out_and_said(images, tmp_path, children, c
     assert ["npid" in text for text in said] == [False]
 
 
-def test_all_of_a_control_is_of_one_network_whichever_recipe_is_ahead_meanwhile(
-    images, tmp_path, children, monkeypatch
-):
+def test_controls_come_when_all_recipes_have_their_seeds(images, tmp_path, children, monkeypatch):
     """With the second seed rotation overtakes jigsaw."""
     settings = {"recipes": ("rotation", "jigsaw"), "seeds": 2, "workdir": str(tmp_path / "c")}
     run = child.run

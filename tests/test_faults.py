@@ -171,6 +171,7 @@ def test_a_file_is_replaced_only_by_a_whole_one(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write("ne", KeyboardInterrupt())
     assert (tmp_path / "table.md").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["table.md"]
 
 
 @pytest.mark.parametrize("drawn", [False, True])

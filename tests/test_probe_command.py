@@ -95,8 +95,8 @@ def test_what_was_given_stays_as_it_was(place, tmp_path):
 
 
 def test_every_draw_of_a_share_has_labels_of_its_own(place, tmp_path):
-    judged = probe(place, tmp_path, kind="finetune", seed=3)
-    (first, one), (second, other) = judged.tables(str(place / "a.npz"), 0.5)
+    asked = probe(place, tmp_path, kind="finetune", seed=3)
+    (first, one), (second, other) = asked.tables(str(place / "a.npz"), 0.5)
     assert [len({*first}), len({*second})] == [70, 70]
     assert {*first} != {*second}
     assert one != other

@@ -158,14 +158,15 @@ class Compare:
             leaderboard.split(pathlib.Path(self.readme))
         _ = self.chosen, self._sizes
         writable_folder(self.workdir)
-        now, path = self._command(seeds="1"), self.kept.path("command.txt")
-        if path.exists() and path.read_text() != f"{now}\n":
+        path = self.kept.path("command.txt")
+        began = path.read_text().strip() if path.exists() else self._command()
+        if began not in [self._command(seeds=str(n + 1)) for n in range(self.seeds)]:
             raise UserError(
-                f"--workdir: expected the command that {self.workdir} began with, "
-                f"{path.read_text().strip()}, or a new folder. Received: {now}"
+                f"--workdir: expected the command that {self.workdir} began with, {began}, or "
+                f"more --seeds, or a new folder. Received: {self._command()}"
             )
         with replacing(path) as aside:
-            aside.write_text(f"{now}\n")
+            aside.write_text(f"{self._command()}\n")
 
     # === Work ===
 
@@ -229,7 +230,8 @@ class Compare:
     def _control(self, name: str, seed: int, table: leaderboard.Table) -> None:
         """The network of the best recipe from scratch, in a process of its own."""
         known = [run.get("of") for runs in table.controls.values() for run in runs]
-        best = next(filter(None, known), table.order[0])  # one for all, though more seeds came
+        of = [name for name in known if name in table.cards]
+        best = (of or table.order)[0]  # one for all, though more seeds came
         encoder = self.kept.result(best, table.cards[best][0]["seed"]).parent
         given: dict[str, Any] = {
             "encoder": str(encoder),

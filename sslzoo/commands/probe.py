@@ -63,7 +63,7 @@ class Probe(Kinds):
         scratch_rate: the highest one from scratch.
         cache: folder in which features are kept, so that a second probe is quick; empty keeps none.
             Of more than 10 GB the oldest are removed. They are found by a hash of the encoder's
-            layers and weights, of --dataset as it is written, of labels, of size and date of the
+            graph and weights, of --dataset as it is written, of labels, of size and date of the
             .npz or of every file in a folder, and of the first megabyte of 64 images.
         seed: of the random encoder, the draws and the splits of labels.
         workdir: folder for probe.json and probe.csv, and pictures.
@@ -117,7 +117,8 @@ class Probe(Kinds):
         for name in names:
             folder = pathlib.Path(self.workdir, re.sub(r"\W+", "_", name).strip("_"))
             each.append(dataclasses.replace(self, encoder=name, workdir=str(folder)))
-            each[-1].opened, each[-1].fitted = self.opened, self.fitted
+            for shared in ("opened", "digests", "fitted"):
+                setattr(each[-1], shared, getattr(self, shared))
         return each
 
     def check(self) -> None:

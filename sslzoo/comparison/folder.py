@@ -65,7 +65,8 @@ class Comparison:
     @property
     def runs(self) -> str:
         """How many of each recipe are finished, in words."""
-        numbers = [len(found) for name in self.recipes if (found := self._found(name))] or [0]
+        judged = [[card for card in self._found(name) if card["scores"]] for name in self.recipes]
+        numbers = [len(cards) for cards in judged if cards] or [0]
         least, most = min(numbers), max(numbers)
         span = f"{most}" if least == most else f"{least} to {most}"
         return f"{span} run{'s' * (most != 1)} each"

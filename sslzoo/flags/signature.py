@@ -184,7 +184,9 @@ def text(value: Any) -> str:
 
 def texts(settings: Any) -> dict[str, str]:
     """{name: value} of the fields of a dataclass, as they stand on a command line."""
-    return {f.name: text(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    floats = {f.name for f in dataclasses.fields(settings) if isinstance(f.default, float)}
+    return {k: text(float(value) if k in floats else value) for k, value in values.items()}
 
 
 def _help(main: Callable[..., Any], flags: Sequence[Flag]) -> str:

@@ -88,6 +88,11 @@ class Judged:
         return {}
 
     @functools.cached_property
+    def digests(self) -> dict[tuple[str, str, int], str]:
+        """Of sources, by data set, split and `size`."""
+        return {}
+
+    @functools.cached_property
     def fitted(self) -> dict[Any, Any]:
         """What planes were found, for `probes.beside`."""
         return {}
@@ -111,7 +116,10 @@ class Judged:
         """All of a split, in its order; or by a seed as many as are wanted."""
         source = self.sources[spec][split]
         stop = source.size if seed is None else min(self.train_images, source.size)
-        return Images(source, _digest(source), self.size, stop, seed)
+        key = spec, split, self.size
+        if key not in self.digests:
+            self.digests[key] = _digest(source)
+        return Images(source, self.digests[key], self.size, stop, seed)
 
     def label_draws(self: Any, spec: str) -> list[Images]:
         """One where all labels are wanted."""
@@ -160,7 +168,6 @@ class Judged:
         logging.info("%s: %s", spec, path)
 
 
-@functools.cache
 def _digest(source: data.Source) -> str:
     """Of what it was asked for, its labels, the bytes of some images, and the dates of all files.
 
