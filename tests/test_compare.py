@@ -271,8 +271,8 @@ def test_more_seeds_add_to_what_is_there_and_controls_stay_of_one_network(
     settings = {"dataset": str(images), "recipes": ("rotation", "jigsaw"), "probe_images": 64}
     settings["workdir"] = str(tmp_path / "c")
     assert "; 1 run each, seeds from 0: `" in str(Compare(**settings).run())
-    card = tmp_path / "c/jigsaw/seed0/exported/jigsaw/card.json"
-    card.write_text(card.read_text().replace("1.5", "0.1"))  # rotation is ahead now
+    card = tmp_path / "c/rotation/seed0/exported/rotation/card.json"
+    card.write_text(card.read_text().replace("0.5", "9.5"))  # it is ahead now
     children.calls.clear()
     more = Compare(**settings, seeds=2)
     table = str(more.run())
