@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import mirrored, tiny_encoder
 
-from sslzoo import export
+from sslzoo import export, probes
 from sslzoo.commands.compare import Compare
 from sslzoo.comparison import child, controls, leaderboard, trial
 from sslzoo.comparison.trial import Speed
@@ -206,7 +206,10 @@ def test_a_control_is_trained_on_its_labels_alone_for_its_minutes(images, monkey
         now[0] += settings["steps"] / 10
         return Head()
 
-    class Head:
+    class Head(probes.Head):
+        def __init__(self):
+            pass
+
         def predict(self, examples):
             assert examples.element_spec["image"].shape == (16, 16, 3)
             labels = np.array([e["label"] for e in examples.as_numpy_iterator()])
@@ -263,6 +266,23 @@ def test_the_same_command_goes_on_and_another_one_is_refused(images, tmp_path, c
     ):
         Compare(**settings, minutes=3).run()
     Compare(**settings, minutes=10).run()  # as the default, but no float
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("command.txt", b"\xff\xfe\x00"),
+        ("controls/from_scratch_all_labels_0.json", b""),
+        ("jigsaw/seed0/exported/jigsaw/card.json", b"{"),
+    ],
+)
+def test_a_damaged_file_is_named(images, tmp_path, children, name, content):
+    settings = {"dataset": str(images), "recipes": ("jigsaw",), "workdir": str(tmp_path / "c")}
+    Compare(**settings).run()
+    (tmp_path / "c" / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}: expected .*Received: ") as error:
+        Compare(**settings).run()
+    assert "\n" not in str(error.value)
 
 
 def test_more_seeds_add_to_what_is_there_and_controls_stay_of_one_network(

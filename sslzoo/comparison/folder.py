@@ -10,7 +10,7 @@ from absl import logging
 
 from sslzoo.comparison.leaderboard import Table
 from sslzoo.errors import UserError, replacing
-from sslzoo.training import remade
+from sslzoo.training import remade, workdir
 
 # Of each clock of `trial`: the unit of a budget, and the column of log.csv.
 UNITS = {"wall": ("minutes", "seconds"), "cpu": ("CPU minutes", "cpu_seconds")}
@@ -94,7 +94,7 @@ class Comparison:
     def _found(self, name: str) -> list[dict[str, Any]]:
         """Of all seeds that are finished."""
         paths = [self.result(name, seed) for seed in self.seeds]
-        return [json.loads(path.read_text()) for path in paths if path.exists()]
+        return [_read(path) for path in paths if path.exists()]
 
     def _timed(self, recipe: str, card: dict[str, Any]) -> dict[str, Any]:
         """A card with the minutes that its run trained, over all attempts, by its log."""
@@ -103,3 +103,14 @@ class Comparison:
         if minutes is None:
             raise UserError(f"{folder / 'log.csv'}: expected a column {column} of all epochs")
         return {**card, "minutes": minutes}
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    """A card, or what a control gave."""
+    text = workdir.read_text(path)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(
+            f"{path}: expected JSON; remove it, and it is made again. Received: {error}"
+        ) from None

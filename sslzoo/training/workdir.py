@@ -69,7 +69,7 @@ def claim_flags(workdir, flags, defaults, may_differ):
         with replacing(path) as aside:
             aside.write_text("".join(f"--{name}={value}\n" for name, value in flags.items()))
         return
-    before = defaults | signature.read(_text(path))
+    before = defaults | signature.read(read_text(path))
     differ = [
         f"--{name}={before.get(name)} (then) but {value} (now)"
         for name, value in flags.items()
@@ -93,7 +93,7 @@ def claim_images(workdir, source):
             aside.write_text(json.dumps(now, indent=1))
         return
     try:
-        then = json.loads(_text(path))
+        then = json.loads(read_text(path))
         differ = _difference(then, now)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
@@ -147,7 +147,7 @@ def _difference(then, now):
     return None
 
 
-def _text(path):
+def read_text(path):
     """The text of a file of ours.
 
     Raises:
