@@ -34,8 +34,8 @@ def recipe(main: Callable[..., Any]) -> Callable[..., Any]:
     """
     name = os.path.basename(inspect.getfile(main)).removesuffix(".py")
     bare = inspect.signature(main)
-    typed_defaults = {flag.name: flag.default for flag in signature.flags_of(main)}
-    defaults = {name: signature.text(value) for name, value in typed_defaults.items()}
+    flags = signature.flags_of(main)
+    typed_defaults, defaults = {flag.name: flag.default for flag in flags}, signature.texts(flags)
 
     @functools.wraps(main)
     def started(*args: Any, **kwargs: Any) -> Any:
@@ -44,8 +44,8 @@ def recipe(main: Callable[..., Any]) -> Callable[..., Any]:
         given = dict(bound.arguments)
         given["run"] = dataclasses.replace(given["run"])  # the default one is never changed
         signature.check(main, given)
-        typed = {flag.name: flag.default for flag in signature.flags_of(main, given)}
-        values = {name: signature.text(value) for name, value in typed.items()}
+        flags = signature.flags_of(main, given)
+        typed, values = {flag.name: flag.default for flag in flags}, signature.texts(flags)
         for one, switch in idle.idle(typed, typed_defaults):
             logging.warning(
                 "--%s=%s does nothing beside --%s=%s", one, values[one], switch, values[switch]

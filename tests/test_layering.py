@@ -10,18 +10,8 @@ import sslzoo
 ROOT = pathlib.Path(sslzoo.__file__).parent
 ORDER = [
     *("errors", "flags", "progress", "precision", "images", "pictures", "data", "pretext", "parts"),
-    *(
-        "encoders",
-        "pretexts",
-        "probes",
-        "export",
-        "zoo",
-        "training",
-        "judging",
-        "comparison",
-        "report",
-    ),
-    *("cli", "recipes", "commands", "__main__"),
+    *("encoders", "pretexts", "probes", "export", "zoo", "training", "judging", "comparison"),
+    *("report", "cli", "recipes", "commands", "__main__"),
 ]
 NEVER = {  # package -> what it may not import though it comes earlier
     "parts": {"data"},

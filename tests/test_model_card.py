@@ -31,7 +31,7 @@ def main_of(recipe):
 
 def texts(main, given=None):
     """All flags of a recipe as text, as `cli.recipe` hands them to `Run.start`."""
-    return {flag.name: signature.text(flag.default) for flag in signature.flags_of(main, given)}
+    return signature.texts(signature.flags_of(main, given))
 
 
 def commanded(recipe, *flags):
@@ -281,9 +281,9 @@ def test_a_phase_counts_as_part_of_its_run(tmp_path):
 
 def test_the_command_of_a_classifier_gives_its_flags_back():
     given = classify.Classify(encoder="my lion", finetune=True, flip=False, workdir="runs/x")
-    flags = signature.texts(given)
-    line = model_card.command(["sslzoo", "classify"], flags, signature.texts(classify.Classify()))
+    flags = texts(classify.main, {"classify": given})
+    line = model_card.command(["sslzoo", "classify"], flags, texts(classify.main))
     words = shlex.split(line)
     assert words == ["sslzoo", "classify", "--encoder=my lion", "--finetune=True", "--flip=False"]
-    parsed = signature.parse(classify.main, words[1:])["classify"]
-    assert signature.texts(parsed) == flags | {"workdir": "runs/classifier"}
+    parsed = signature.parse(classify.main, words[1:])
+    assert texts(classify.main, parsed) == flags | {"workdir": "runs/classifier"}

@@ -85,10 +85,10 @@ class Classify:
         keras.utils.set_random_seed(self.seed)
         encoder, made = self.given
         logging.info("what it will stand beside: from random init ...")
-        random = float(np.mean(np.equal(*self._tested(self._untaught(encoder)))))
+        random = self._untaught(encoder).accuracy(self._test)
         logging.info("a head on the encoder ...")
         head = self._trained(encoder)
-        labels, answers = self._tested(head)
+        labels, answers = head.predict(self._test)
         row = {
             "stage": head.stage,
             "accuracy": float(np.mean(labels == answers)),
@@ -187,13 +187,15 @@ class Classify:
         steps = max(STEPS, EPOCHS * self.sources[0].size // STEP)
         return {"epochs": ROUNDS, "steps": steps, **shared}
 
-    def _tested(self, head: probes.Head) -> tuple[np.ndarray, np.ndarray]:
-        """(labels, answers) of the test split."""
-        return head.predict(self.sources[1].examples(crop=self.size, shuffle=False))
+    @property
+    def _test(self) -> tf.data.Dataset:
+        """The test split."""
+        return self.sources[1].examples(crop=self.size, shuffle=False)
 
     def _about(self, tested: int) -> dict[str, Any]:
         """What made it, for the card."""
-        flags, defaults = signature.texts(self), signature.texts(type(self)())
+        flags = signature.texts(signature.flags_of(main, {"classify": self}))
+        defaults = signature.texts(signature.flags_of(main))
         all_seen = self.finetune or self.head != "linear"
         size = self.sources[0].size
         dataset = {"name": self.dataset, "images": size, "test_images": tested}

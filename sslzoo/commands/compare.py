@@ -22,6 +22,7 @@ from sslzoo.errors import UserError, replacing, writable_folder
 from sslzoo.export import model_card
 from sslzoo.flags import ranges, signature
 from sslzoo.flags.ranges import Count, Pad, Positive, Seed
+from sslzoo.training import workdir
 
 EMBEDDED = 300  # held-back images on the page's maps
 FEW, ALL = "from scratch, the same labels", "from scratch, all labels"  # the controls' rows
@@ -148,18 +149,20 @@ class Compare:
 
     def _command(self, **other: str) -> str:
         """What does it again, but for where to write, or with other flags."""
-        flags, defaults = signature.texts(self), signature.texts(type(self)())
+        flags = signature.texts(signature.flags_of(main, {"compare": self}))
         flags |= {"readme": "", **other}
+        defaults = signature.texts(signature.flags_of(main))
         return model_card.command(["sslzoo", "compare"], flags, defaults)
 
     def _check(self) -> None:
         ranges.check(type(self).__init__, vars(self))
+        self.minutes = float(self.minutes)  # as the shell gives them, for the command
         if self.readme:
             leaderboard.split(pathlib.Path(self.readme))
         _ = self.chosen, self._sizes
         writable_folder(self.workdir)
         path = self.kept.path("command.txt")
-        began = path.read_text().strip() if path.exists() else self._command()
+        began = workdir.read_text(path).strip() if path.exists() else self._command()
         if began not in [self._command(seeds=str(n + 1)) for n in range(self.seeds)]:
             raise UserError(
                 f"--workdir: expected the command that {self.workdir} began with, {began}, or "

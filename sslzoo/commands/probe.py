@@ -95,6 +95,7 @@ class Probe(Kinds):
         for one in each:
             one.check()
         rows: list[dict[str, Any]] = []
+        flags = signature.texts(signature.flags_of(main, {"probe": self}))
         beside = "; ".join(dict.fromkeys(one.twin_name for one in each))
         about = {"encoder": self.encoder, "kind": self.kind, "beside": beside}
         asked = [(one, spec) for one in each for spec in one.sources]
@@ -102,7 +103,7 @@ class Probe(Kinds):
             for row in getattr(one, f"_{self.kind}")(spec):
                 rows.append({"encoder": one.encoder, **row} if len(each) > 1 else row)
                 # Written at once: the next one may take hours.
-                results.write(self.workdir, rows, {**about, "flags": signature.texts(self)})
+                results.write(self.workdir, rows, {**about, "flags": flags})
         sys.stdout.write(f"\n{self.encoder}\n{results.table(rows)}\n{beside}\n")
         if self.kind == "linear":
             sys.stdout.write(results.agreement(rows))

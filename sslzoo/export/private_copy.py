@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from sslzoo.errors import UserError
-from sslzoo.export.publishing import ENCODER
+from sslzoo.export.publishing import ENCODER, LINK
 
 BLOCK = 2**20  # bytes that are read at a time
-LINK = "encoder.keras"  # of an entry; `cp -rL` and zip make a file of it
 
 
 @contextlib.contextmanager

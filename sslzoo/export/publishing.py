@@ -31,6 +31,7 @@ import tensorflow as tf
 import sslzoo
 from sslzoo.export import warmup
 
+LINK = "encoder.keras"  # to the newest version's own; `cp -rL` and zip make a file of it
 ENCODER = "assets.extra/encoder.keras"  # Serving and tf.saved_model ignore what lies there
 
 
@@ -71,8 +72,8 @@ def _publish(
     has_encoder = (built / ENCODER).exists()
     os.rename(built, path / str(version))
     if has_encoder:
-        (staging / "encoder.keras").symlink_to(f"{version}/{ENCODER}")
-        os.replace(staging / "encoder.keras", path / "encoder.keras")
+        (staging / LINK).symlink_to(f"{version}/{ENCODER}")
+        os.replace(staging / LINK, path / LINK)
     before = _named(path)
     os.replace(staging / "card.json", path / "card.json")
     for orphan in versions(path) if before else []:

@@ -182,11 +182,9 @@ def text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def texts(settings: Any) -> dict[str, str]:
-    """{name: value} of the fields of a dataclass, as they stand on a command line."""
-    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-    floats = {f.name for f in dataclasses.fields(settings) if isinstance(f.default, float)}
-    return {k: text(float(value) if k in floats else value) for k, value in values.items()}
+def texts(flags: Sequence[Flag]) -> dict[str, str]:
+    """{name: value}, as they stand on a command line."""
+    return {flag.name: text(flag.default) for flag in flags}
 
 
 def _help(main: Callable[..., Any], flags: Sequence[Flag]) -> str:

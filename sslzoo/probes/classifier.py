@@ -63,6 +63,10 @@ class Head:
         labels, answers = zip(*pairs, strict=True)
         return np.concatenate(labels), np.concatenate(answers)
 
+    def accuracy(self, test: tf.data.Dataset) -> float:
+        """The share of the images of such a dataset that `predict` gives their label."""
+        return float(np.mean(np.equal(*self.predict(test))))
+
 
 def fit_head(
     encoder: keras.Model,
