@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import pathlib
 import random
+import sys
 import time
 
 import numpy as np
@@ -71,6 +72,7 @@ def our_step(work, batch, folder):
 
 def torch_step(work, batch, folder, form):
     """Forward, backward and SGD."""
+    sys.modules["triton"] = None  # where it is installed: it clashes with TensorFlow, unused here
     import torch
     import torch_twin
 

@@ -35,4 +35,4 @@ def random_region(side, seed):
     window = tf.image.stateless_random_crop(smooth, (side, side, 1), place_seed)[..., 0]
     least, most = side * side // 5 + 1, -(-3 * side * side // 10)  # `most` is never drawn
     pixels = tf.random.stateless_uniform((), share_seed, least, most, tf.int32)
-    return window < tf.sort(tf.reshape(window, [-1]))[pixels]
+    return window < tf.raw_ops.NthElement(input=tf.reshape(window, [-1]), n=pixels)

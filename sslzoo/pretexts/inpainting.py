@@ -112,7 +112,7 @@ class Inpainting(TwoPlayer):
         flip_seed, mask_seed = images.split_seed(example["seed"], 2)
         image = tf.image.stateless_random_flip_left_right(example["image"], flip_seed)
         hole, weights = self.hole(mask_seed)
-        shown = tf.where(hole[..., None], tf.constant(FILL), image)
+        shown = images.where(hole, tf.broadcast_to(FILL, image.shape), image)
         return shown, self.window(image) * 2 - 1, weights
 
     def hole(self, seed):

@@ -173,11 +173,10 @@ class Pirl(memory.MemoryPretext):
     def change_colors(self, parts, seed):
         """Jitter, grey and mirror, for each of (n, H, W, 3) by itself."""
         seeds = images.split_seed(seed, 3)
-        count = (parts.shape[0], 1, 1, 1)
         parts = color.jitter(parts, self.jitter, self.hue, seeds[0])
-        draws = [tf.random.stateless_uniform(count, s) for s in seeds[1:]]
-        parts = tf.where(draws[0] < self.grey, color.grey(parts), parts)
-        return tf.where(draws[1] < 0.5, parts[:, :, ::-1], parts)
+        draws = [tf.random.stateless_uniform(parts.shape[:1], s) for s in seeds[1:]]
+        parts = images.where(draws[0] < self.grey, color.grey(parts), parts)
+        return images.where(draws[1] < 0.5, tf.reverse(parts, [2]), parts)
 
     # === Training ===
 
