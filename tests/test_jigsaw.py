@@ -84,6 +84,14 @@ def test_windows_are_cut_and_greyed_channel_by_channel():
     np.testing.assert_allclose(projected, color.without_green_magenta(tiles), atol=1e-6)
 
 
+@pytest.mark.parametrize(("side", "many"), [(12, False), (64, True)])
+def test_planes_become_images_however_many_they_are(side, many):
+    planes = np.random.default_rng(0).random((9, 3, side, side + 1), np.float32)
+    assert (planes.size > geometry.SMALL) == many
+    expected = planes.transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(geometry.from_planes(tf.constant(planes)), expected)
+
+
 # === 2. Order ===
 
 

@@ -8,7 +8,7 @@ from conftest import examples, photo, tiny_encoder, views_of_a_ramp
 
 from sslzoo import encoders
 from sslzoo.errors import UserError
-from sslzoo.images import geometry
+from sslzoo.images import color, geometry
 from sslzoo.pretexts import pirl
 from sslzoo.pretexts.npid import Npid
 from sslzoo.pretexts.pirl import Pirl
@@ -185,6 +185,16 @@ def test_patches_change_color_each_by_itself():
     calm = small(**PLAIN).change_colors(same, (3, 4)).numpy()
     flipped = [np.abs(c - photo(12)).max() > 1e-4 for c in calm]
     assert np.mean(flipped) == pytest.approx(0.5, abs=0.2)
+
+
+def test_whether_a_patch_is_grey_says_nothing_of_its_mirroring():
+    patches = tf.stack([tf.constant(photo(12))] * 64)
+    changed = small(**{**PLAIN, "grey": 0.5}).change_colors(patches, (3, 4)).numpy()
+    grey = np.ptp(changed, axis=-1).max((1, 2)) < 1e-4
+    shades, same = (x @ np.float32(color.GREY_WEIGHTS) for x in (photo(12), changed))
+    mirrored = np.abs(same - shades).max((1, 2)) > 1e-4
+    np.testing.assert_allclose(same[mirrored], [shades[:, ::-1]] * mirrored.sum(), atol=1e-5)
+    assert len({*zip(grey, mirrored, strict=True)}) == 4
 
 
 def test_an_embedding_does_not_depend_on_its_neighbours():

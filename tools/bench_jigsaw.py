@@ -7,8 +7,9 @@
 
 Every row is a process of its own, asked in turn, round after round, so that what else runs on the
 machine meets all of them; the fastest answer of each counts. Steps see the same tiles again and
-again. PyTorch runs eagerly, the same network from the same weights; its puzzles are made by Pillow
-and NumPy in a DataLoader of two workers, the same work image by image.
+again. PyTorch runs eagerly, the same network from the same weights, and keeps memory as
+`sslzoo/__init__.py` says, without which its steps are slower; its puzzles are made by Pillow and
+NumPy in a DataLoader of two workers, the same work image by image.
 """
 
 import importlib.util
