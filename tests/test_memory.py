@@ -66,6 +66,31 @@ def test_no_gradient_reaches_the_bank():
     assert not bank.trainable_variables
 
 
+def test_softmax_is_the_cross_entropy_of_the_own_row():
+    bank, embeddings, index = MemoryBank(40, 8), tf.constant(unit(3, 8)), tf.constant([39, 2, 2])
+    labels = tf.one_hot(index, 40)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([embeddings, bank.rows.value])
+        losses = bank.softmax(embeddings, index, 0.1)
+        logits = tf.matmul(embeddings, bank.rows.numpy(), transpose_b=True) / 0.1
+        expected = tf.nn.softmax_cross_entropy_with_logits(labels, logits)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    by_hand = tape.gradient(expected, embeddings)
+    np.testing.assert_allclose(tape.gradient(losses, embeddings), by_hand, rtol=1e-4, atol=1e-5)
+    assert tape.gradient(losses, bank.rows.value) is None
+
+
+def test_rows_are_read_without_a_copy_of_the_bank():
+    strategy = mirrored(1)
+    with strategy.scope():
+        bank = MemoryBank(40, 8)
+    step = tf.function(lambda index: strategy.run(bank.gather, (index,)))
+    graph = step.get_concrete_function(tf.constant([1, 2])).graph
+    kinds = {operation.type for operation in graph.get_operations()}
+    assert "ResourceGather" in kinds
+    assert "ReadVariableOp" not in kinds
+
+
 # === Negatives ===
 
 

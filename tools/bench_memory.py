@@ -3,8 +3,8 @@
     python tools/bench_memory.py [--batch=256]      # half a minute on 2 cores
 
 Three banks of 128 columns, the last as large as ImageNet. A step draws the negatives, takes the
-loss and its gradient to the embeddings, and writes the new rows. Sizes take turns; the fastest
-step of each counts.
+loss and its gradient to the embeddings, and writes the new rows, under the strategy of a run. Sizes
+take turns; the fastest step of each counts.
 """
 
 import sslzoo  # noqa: F401, first: it tells TensorFlow how to use the CPU
@@ -18,6 +18,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from sslzoo.parts import memory
+from sslzoo.training.devices import mirrored
 
 BATCH = flags.DEFINE_integer("batch", 256, "images per step")
 NEGATIVES = flags.DEFINE_integer("negatives", 4096, "rows drawn in each step")
@@ -25,11 +26,13 @@ REPEATS = flags.DEFINE_integer("repeats", 30, "rounds over all sizes")
 SIZES = (10_000, 100_000, 1_281_167)
 
 
-def stepper(bank):
-    """A compiled step on a bank."""
+def stepper(size):
+    """A compiled step on a bank of `size` rows."""
     log_mean = memory.log_mean_exp(128, 0.07)
+    strategy = mirrored("")
+    with strategy.scope():
+        bank = memory.MemoryBank(size, 128)
 
-    @tf.function(autograph=False)
     def step(embeddings, index, count):
         with tf.GradientTape() as tape:
             tape.watch(embeddings)
@@ -39,7 +42,7 @@ def stepper(bank):
         bank.update(index, embeddings)
         return gradient
 
-    return step
+    return tf.function(lambda *batch: strategy.run(step, batch), autograph=False)
 
 
 def main(_):
@@ -48,7 +51,7 @@ def main(_):
     embeddings = tf.math.l2_normalize(random.normal(size=(BATCH.value, 128)).astype("f4"), -1)
     steps = {}
     for size in SIZES:
-        steps[size] = stepper(memory.MemoryBank(size, 128))
+        steps[size] = stepper(size)
         megabytes[size] = size * 128 * 4 / 1e6
     for count in range(REPEATS.value + 2):  # two to trace and to warm up
         for size, step in steps.items():

@@ -6,6 +6,8 @@ It would else forget what the other player does no more, and be fooled by it aga
 import keras
 import tensorflow as tf
 
+from sslzoo.parts import tables
+
 
 class History(keras.layers.Layer):
     """A pool of `size` feature maps of earlier steps, `maps` (size, *shape) float32.
@@ -49,13 +51,13 @@ class History(keras.layers.Layer):
             maps = context.all_gather(maps, axis=0)
         met = tf.minimum(tf.shape(maps)[0], self.size)
         places, coins = self.draw(met, seed)
-        old = tf.gather(self.maps.value, places)
-        full = tf.gather(self.filled.value, places) > 0
+        old = tables.gather(self.maps, places)
+        full = tables.gather(self.filled, places) > 0
         swapped = full & coins
         kept = tf.boolean_mask(maps[:met], swapped | ~full)
         where = tf.boolean_mask(places, swapped | ~full)
-        self.maps.value.scatter_update(tf.IndexedSlices(kept, where))
-        self.filled.value.scatter_update(tf.IndexedSlices(tf.ones_like(where, tf.float32), where))
+        tables.write(self.maps, where, kept)
+        tables.write(self.filled, where, tf.ones_like(where, tf.float32))
         past = tf.where(tf.reshape(swapped, [-1] + [1] * (maps.shape.rank - 1)), old, maps[:met])
         return tf.concat([past, maps[met:]], 0)[first : first + own]
 

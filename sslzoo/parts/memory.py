@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from sslzoo.errors import UserError
+from sslzoo.parts import tables
 from sslzoo.pretext import Pretext
 
 BATCH = 256  # images of a pass that fills the bank
@@ -46,7 +47,7 @@ class MemoryBank(keras.layers.Layer):
 
     def gather(self, index):
         """Rows of `index` (...) int64: (..., dims)."""
-        return tf.stop_gradient(tf.gather(self.rows.value, index))
+        return tables.gather(self.rows, index)
 
     def update(self, index, embeddings):
         """Moves the rows `index` (B,) towards `embeddings` (B, dims), and normalises them.
@@ -58,9 +59,7 @@ class MemoryBank(keras.layers.Layer):
         if context.num_replicas_in_sync > 1:
             index, embeddings = context.all_gather((index, embeddings), axis=0)
         mixed = self.momentum * self.gather(index) + (1 - self.momentum) * embeddings
-        rows = tf.math.l2_normalize(mixed, axis=-1)
-        # `keras.ops.scatter_update` and `assign` would copy the whole bank.
-        self.rows.value.scatter_update(tf.IndexedSlices(rows, index))
+        tables.write(self.rows, index, tf.math.l2_normalize(mixed, axis=-1))
 
     def contrast(self, embeddings, index, count, seed):
         """Cosines of each embedding with its own row, and with `count` others' rows.
@@ -84,6 +83,14 @@ class MemoryBank(keras.layers.Layer):
         own = index[:, None] == drawn[None]  # (B, K)
         others = tf.matmul(embeddings, self.gather(drawn), transpose_b=True)
         return positive, tf.where(own, stand_in[:, None], others)
+
+    def softmax(self, embeddings, index, temperature):
+        """Cross-entropy (B,) of each embedding's own row among all, by cosines / `temperature`."""
+        scaled = embeddings / temperature
+        rows = tf.stop_gradient(tf.convert_to_tensor(self.rows.value))
+        logits = tf.matmul(scaled, rows, transpose_b=True)  # (B, size)
+        own = tf.reduce_sum(scaled * self.gather(index), -1)
+        return tf.reduce_logsumexp(logits, -1) - own
 
     def draw(self, count, seed):
         """Indices of negatives (count,) int64, and the offset () int64 of the stand-in, from 1."""
@@ -188,9 +195,7 @@ class MemoryPretext(Pretext):
     def contrast(self, embeddings, index):
         """The loss of each unit vector (B, dims) against the rows of its image `index`: (B,)."""
         if not self.negatives:
-            rows = tf.stop_gradient(self.memory.rows.value)
-            logits = tf.matmul(embeddings, rows, transpose_b=True)  # (B, num_images)
-            return tf.nn.sparse_softmax_cross_entropy_with_logits(index, logits / self.temperature)
+            return self.memory.softmax(embeddings, index, self.temperature)
         seed = [tf.constant(self.seed, tf.int64), tf.cast(self.optimizer.iterations, tf.int64)]
         cosines = self.memory.contrast(embeddings, index, self.negatives, tf.stack(seed))
         if self.estimator == "infonce":

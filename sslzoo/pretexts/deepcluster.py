@@ -15,7 +15,7 @@ from sslzoo import images, pictures
 from sslzoo.errors import UserError
 from sslzoo.flags.ranges import Area, Count, Fraction, OptionalWidth, Pixels, Width
 from sslzoo.images import geometry
-from sslzoo.parts import clusters
+from sslzoo.parts import clusters, tables
 from sslzoo.parts.layers import ReplicaDropout
 from sslzoo.precision import in_float32
 from sslzoo.pretext import Pretext
@@ -114,7 +114,7 @@ class DeepCluster(Pretext):
 
     def _labelled(self, data):
         x, index, weight = keras.utils.unpack_x_y_sample_weight(data)
-        labels = tf.gather(self.assignments.value, index)
+        labels = tables.gather(self.assignments, index)
         return keras.utils.pack_x_y_sample_weight(x, labels, weight)
 
     def reset_top(self, seed):

@@ -182,7 +182,8 @@ class Pirl(memory.MemoryPretext):
 
     def content_loss(self, x, y, y_pred, sample_weight=None):
         """The contrasts of both embeddings with the bank: a mean over the images ()."""
-        image, other = (self.contrast(embedding, y) for embedding in y_pred)
+        both = self.contrast(tf.concat(y_pred, 0), tf.concat([y, y], 0))  # one look at the bank
+        image, other = tf.split(both, 2)
         return tf.reduce_mean(self.weight * other + (1 - self.weight) * image)
 
     def embed(self, pixels):
