@@ -1,4 +1,4 @@
-"""Tables: weights that no gradient reaches, of which a step reads and writes a few rows in place."""
+"""Tables: weights without gradients, of which a step reads and writes a few rows in place."""
 
 import tensorflow as tf
 
