@@ -88,16 +88,19 @@ def test_a_centre_is_its_own_class():
     assert (encode(lab.BINS).argmax(-1) == np.arange(313)).all()
 
 
-@given(
-    arrays.arrays(np.float32, (3, 2), elements=st.floats(-100, 100, width=32)), st.integers(1, 12)
-)
-def test_shares_sum_to_1_over_the_nearest_bins(ab, neighbors):
-    shares = encode(ab, neighbors)
+@pytest.mark.parametrize("count", [1, 5, 10])
+def test_the_nearest_bins_are_the_nearest_of_all(count):
+    axis = np.linspace(-134.9, 134.9, 151, dtype=np.float32)
+    ab = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    index, shares = map(np.asarray, lab.nearest_bins(ab, count))
+    assert (np.diff(np.sort(index, 1), axis=1) > 0).all()
     np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-5)
-    assert ((shares > 0).sum(-1) <= neighbors).all()
-    distance = np.linalg.norm(ab[:, None] - lab.BINS, axis=-1)
-    best = np.take_along_axis(distance, shares.argmax(-1)[:, None], -1)[:, 0]
-    np.testing.assert_allclose(best, distance.min(-1), atol=0.02)
+    distances = np.linalg.norm(ab[:, None].astype(np.float64) - lab.BINS, axis=-1)
+    nearest = np.sort(distances, -1)[:, :count]
+    np.testing.assert_allclose(np.take_along_axis(distances, index, -1), nearest, atol=1e-3)
+    whole = encode(ab, count)
+    np.testing.assert_array_equal(np.take_along_axis(whole, index, -1), shares)
+    np.testing.assert_allclose(whole.sum(-1), 1, atol=1e-5)
 
 
 def test_shares_are_gaussian_in_the_distance():
@@ -168,6 +171,12 @@ def test_the_prior_of_one_colour_is_a_bump_at_its_bin():
     assert prior.argmax() == nearest
     assert prior[nearest] > 0.3
     assert 0 < prior[np.abs(lab.BINS - lab.BINS[nearest]).sum(-1) == 10].min() < prior[nearest]
+
+
+def test_every_colour_counts_once_for_its_nearest_bin():
+    ab = skimage.color.rgb2lab(COLORS)[..., 1:].astype(np.float32)
+    nearest = np.linalg.norm(ab[..., None, :] - lab.BINS, axis=-1).argmin(-1)
+    np.testing.assert_array_equal(lab.bin_counts(ab), np.bincount(nearest.ravel(), minlength=313))
 
 
 def test_grey_images_alone_give_no_prior():

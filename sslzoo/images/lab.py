@@ -6,6 +6,7 @@ layers of a functional model. No product of matrices where colours are at stake:
 factors to ten bits (TF32).
 """
 
+import functools
 import pathlib
 
 import numpy as np
@@ -50,6 +51,8 @@ BINS = np.array(
     [(a, b) for a, (low, high) in ROWS.items() for b in range(low, high + 1, 10)], np.float32
 )  # (313, 2): centres, sorted by a, then b
 SIGMA = 5.0  # of the Gaussian over bins, in units of a and b
+EDGE = 13  # cells from 0 to an end of the square that holds all colours
+SIDE = 2 * EDGE + 1  # of that square
 COLORFUL = 5.0  # an image whose |a| and |b| stay below is grey: it teaches no colours
 
 
@@ -137,21 +140,54 @@ def is_colorful(ab):
 def soft_encode(ab, neighbors=5):
     """(..., 2) -> (..., 313): a distribution over the `neighbors` nearest bins.
 
-    Shares are Gaussian in the distance, exp(-d^2 / (2 SIGMA^2)), and sum to 1. 5 neighbours as in
-    the paper; the authors' code takes 10.
+    5 neighbours as in the paper; the authors' code takes 10.
     """
-    best, index = ops.top_k(_closeness(ab) / SIGMA**2, neighbors)  # (..., neighbors), sorted
-    share = ops.exp(best - best[..., :1])
-    share /= ops.sum(share, -1, keepdims=True)
-    return sum(
-        ops.one_hot(index[..., i], len(BINS)) * share[..., i : i + 1] for i in range(neighbors)
+    return spread(*nearest_bins(ab, neighbors))
+
+
+def nearest_bins(ab, count):
+    """The `count` bins nearest to each colour (..., 2), to +-135, and their shares.
+
+    Shares are Gaussian in the distance, exp(-d^2 / (2 SIGMA^2)), and sum to 1.
+
+    Returns:
+        Indices (..., count) int32 and shares (..., count), nearest first.
+    """
+    nearby = _nearby(count)
+    centres = np.append(BINS, [[1e4, 1e4]], 0).astype(np.float32)[nearby]  # (cells, M, 2)
+    rows, columns = ops.split(ops.cast(ops.round(ops.clip(ab / 10, -EDGE, EDGE)), "int32"), 2, -1)
+    cell = ops.squeeze((rows + EDGE) * SIDE + columns + EDGE, -1)  # (...)
+    a, b = (ops.take(centres[..., i], cell, axis=0) - ab[..., i : i + 1] for i in range(2))
+    closeness, place = ops.top_k(-(a * a + b * b) / (2 * SIGMA**2), count)  # sorted
+    index = ops.take_along_axis(ops.take(nearby, cell, axis=0), place, -1)
+    return index, ops.softmax(closeness)
+
+
+@functools.cache
+def _nearby(count):
+    """Bins that can be among the `count` nearest to a colour of a cell, 10 x 10 around a centre.
+
+    To look among some twenty of them is six times as fast as among all.
+
+    Returns:
+        (SIDE * SIDE, M) int32, row by row; short rows end with 313, which is no bin.
+    """
+    centres = 10 * (np.indices((SIDE, SIDE)).reshape(2, -1, 1) - EDGE)  # (2, cells, 1)
+    offset = np.abs(centres - BINS.T[:, None])  # (2, cells, 313)
+    least, most = ((np.maximum(offset + by, 0) ** 2).sum(0) for by in (-5, 5))
+    possible = least <= np.sort(most, 1)[:, count - 1 : count]
+    order = np.argsort(~possible, 1, kind="stable")[:, : possible.sum(1).max()]
+    return np.where(np.take_along_axis(possible, order, 1), order, len(BINS)).astype(np.int32)
+
+
+def spread(index, shares):
+    """Shares (..., n) of different bins `index` (..., n) -> all bins' (..., 313), else 0."""
+    colors, each = ops.size(index) // index.shape[-1], index.shape[-1]
+    places = ops.reshape(index, (-1, each)) + len(BINS) * ops.arange(colors)[:, None]
+    flat = ops.scatter(
+        ops.reshape(places, (-1, 1)), ops.reshape(shares, (-1,)), (colors * len(BINS),)
     )
-
-
-def _closeness(ab):
-    """(..., 2) -> (..., 313): -d^2 / 2 to each bin, but for a term that all bins share."""
-    a, b = ops.split(ab, 2, axis=-1)
-    return a * BINS[:, 0] + b * BINS[:, 1] - (BINS**2).sum(1) / 2
+    return ops.reshape(flat, (*ops.shape(index)[:-1], len(BINS)))
 
 
 def annealed_mean(logits, temperature=0.38):
@@ -201,7 +237,7 @@ def measure_prior(examples):
 
 def bin_counts(ab):
     """How many of the colours (h, w, 2) are nearest to each bin: (313,); none in a grey image."""
-    nearest = ops.reshape(ops.argmax(_closeness(ab), -1), [-1])
+    nearest = ops.reshape(nearest_bins(ab, 1)[0], (-1,))
     return ops.bincount(nearest, minlength=len(BINS)) * ops.cast(is_colorful(ab), "int32")
 
 

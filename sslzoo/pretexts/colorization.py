@@ -96,9 +96,10 @@ class Colorization(Pretext):
         if self.kind == "l2":
             losses = tf.reduce_sum(tf.square(y - y_pred), -1)
         else:
-            target = lab.soft_encode(y * AB_SCALE, self.neighbors)  # (B, h, w, 313)
+            bins, shares = lab.nearest_bins(y * AB_SCALE, self.neighbors)
+            target = lab.spread(bins, shares)  # (B, h, w, 313)
             losses = tf.nn.softmax_cross_entropy_with_logits(target, y_pred)
-            losses *= tf.gather(self.class_weights, tf.argmax(target, -1))
+            losses *= tf.gather(self.class_weights, bins[..., 0])
         losses *= tf.cast(lab.is_colorful(y * AB_SCALE), losses.dtype)[:, None, None]  # (B, h, w)
         return tf.reduce_mean(losses)
 
