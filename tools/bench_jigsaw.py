@@ -215,12 +215,13 @@ def serve(row, given, pipe):
 
     reads = row in READERS and given[0] == "data"
     once = (READERS if reads else STEPS)[row](*given)
-    ahead, timed = (8, 8) if reads else (0, 1)  # what was read ahead in others' turns comes first
+    ahead, timed = (1.0, 8) if reads else (0.0, 1)  # s: what was read in others' turns comes first
     for _ in range(5):
         once()
     pipe.send(None)
     while pipe.recv():
-        for _ in range(ahead):
+        begin = time.perf_counter()
+        while time.perf_counter() < begin + ahead:
             once()
         begin = time.perf_counter()
         for _ in range(timed):
