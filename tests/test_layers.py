@@ -68,11 +68,27 @@ def test_grouped_convolution_splits():
     assert kernels == [[3, 3, 3, 2]] * 2
 
 
+# === Rescaling of channels ===
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("shape", [(2, 4, 5, 3), (0, 4, 5, 3), (1, 1, 1, 3)])
+def test_channels_are_rescaled_as_by_the_stock_layer(shape, dtype):
+    options = {"scale": [4.4, 0.3, -1.0], "offset": [-2.0, 0.7, 0.0], "dtype": dtype}
+    x = noise(*shape)
+    ours, stock = layers.ChannelRescaling(**options), keras.layers.Rescaling(**options)
+    any_shape = tf.function(ours, input_signature=[tf.TensorSpec((None, None, None, 3))])
+    for y in (ours(x), any_shape(x)):
+        assert y.dtype == stock(x).dtype
+        np.testing.assert_array_equal(tf.cast(y, "float32"), tf.cast(stock(x), "float32"))
+
+
 # === In a file ===
 
 OURS = [
     (layers.GroupedConv2D, keras.layers.Conv2D, {"filters": 4, "kernel_size": 3, "groups": 2}),
     (layers.FusedBatchNormalization, keras.layers.BatchNormalization, {"momentum": 0.9}),
+    (layers.ChannelRescaling, keras.layers.Rescaling, {"scale": [2.0, 3.0], "offset": [0.1, 0.2]}),
 ]
 
 

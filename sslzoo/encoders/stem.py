@@ -7,6 +7,8 @@ By stock Keras layers with ImageNet's channel means and deviations: two lists in
 import keras
 import numpy as np
 
+from sslzoo.parts.layers import ChannelRescaling
+
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -15,7 +17,7 @@ def pixels(sobel=False):
     """An input (B, H, W, 3) in [0, 1], and the same normalised (B, H, W, 3), or (B, H, W, 2)."""
     inputs = keras.Input((None, None, 3), name="images")
     scale, offset = [1 / s for s in STD], [-m / s for m, s in zip(MEAN, STD, strict=True)]
-    x = keras.layers.Rescaling(scale, offset, name="normalize")(inputs)
+    x = ChannelRescaling(scale, offset, name="normalize")(inputs)
     return inputs, _edges(x) if sobel else x
 
 

@@ -71,6 +71,22 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return plain and inputs.shape.rank == 4 and inputs.dtype != tf.float64
 
 
+@_saved_as_stock
+class ChannelRescaling(keras.layers.Rescaling):
+    """`keras.layers.Rescaling` with a scale and an offset for each channel, a row at a time.
+
+    Takes and gives (B, H, W, C), the stock layer's numbers. On a CPU TensorFlow multiplies along an
+    axis that is 3 long three times slower than along one of W * 3.
+    """
+
+    def call(self, inputs):
+        """(B, H, W, C), any of them unknown but C -> the same shape."""
+        batch, height, width, channels = shape = ops.shape(inputs)
+        rows = ops.reshape(inputs, (batch * height, width * channels))
+        scale, offset = (ops.cast(x, inputs.dtype) for x in (self.scale, self.offset))
+        return ops.reshape(rows * tf.tile(scale, [width]) + tf.tile(offset, [width]), shape)
+
+
 def local_response_normalization(channels, name, window=5, alpha=1e-4):
     """Caffe's LRN across channels with beta 0.75 and k 1, as a model of stock Keras operations.
 
