@@ -18,7 +18,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
 # (M_TRIM_THRESHOLD); the heap of a thread grows by 64 MB (M_TOP_PAD), all of it address space until
 # it is used. Linux's parameters by number, in glibc; other C libraries have no `mallopt`.
 if sys.platform == "linux" and hasattr(_libc := ctypes.CDLL(None), "mallopt"):
-    for _parameter, _value in ((-3, 32 << 20), (-1, 512 << 20), (-2, 64 << 20)):
-        _libc.mallopt(_parameter, _value)
+    for _name, _number, _bytes in (
+        ("MALLOC_MMAP_THRESHOLD_", -3, 32 << 20),
+        ("MALLOC_TRIM_THRESHOLD_", -1, 512 << 20),
+        ("MALLOC_TOP_PAD_", -2, 64 << 20),
+    ):
+        if not {_name, "GLIBC_TUNABLES"} & os.environ.keys():
+            _libc.mallopt(_number, _bytes)
 
 __version__ = "0.1.0"
