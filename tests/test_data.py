@@ -870,3 +870,13 @@ print(len(opened))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout, done.stderr
     assert int(done.stdout) > 9
+
+
+def test_images_of_an_npz_are_held_once(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (40_000, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "i.npz", x_train=x, y_train=np.arange(40_000) % 9, x_test=x[:9])
+    tool = pathlib.Path(__file__).parents[1] / "tools/bench_input_memory.py"
+    command = [sys.executable, tool, f"--measure=npz,{tmp_path / 'i.npz'}", "--batches=20"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    _, before, lasting, *_ = map(float, printed.split())
+    assert lasting - before < 1.6 * x.nbytes
