@@ -16,14 +16,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
 # step of `small` met 1,200 new pages, now none, and takes 0.93 of the time. Blocks of up to 32 MB
 # come from memory that is kept (M_MMAP_THRESHOLD, at its limit), of which up to 512 MB may lie idle
 # (M_TRIM_THRESHOLD); the heap of a thread grows by 64 MB (M_TOP_PAD), all of it address space until
-# it is used. Linux's parameters by number, in glibc; other C libraries have no `mallopt`.
+# it is used. What the environment says to glibc's malloc wins here too. Linux's parameters by
+# number, in glibc; other C libraries have no `mallopt`.
 if sys.platform == "linux" and hasattr(_libc := ctypes.CDLL(None), "mallopt"):
     for _name, _number, _bytes in (
         ("MALLOC_MMAP_THRESHOLD_", -3, 32 << 20),
         ("MALLOC_TRIM_THRESHOLD_", -1, 512 << 20),
         ("MALLOC_TOP_PAD_", -2, 64 << 20),
     ):
-        if not {_name, "GLIBC_TUNABLES"} & os.environ.keys():
+        if _name not in os.environ and "glibc.malloc." not in os.environ.get("GLIBC_TUNABLES", ""):
             _libc.mallopt(_number, _bytes)
 
 __version__ = "0.1.0"

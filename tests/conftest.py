@@ -16,6 +16,7 @@ import tensorflow as tf
 from absl import flags
 
 from sslzoo import pictures
+from sslzoo.images import lab
 
 SHARED_DATA = pathlib.Path(__file__).parents[2] / "shared" / "data"
 
@@ -157,3 +158,11 @@ def views_of_a_ramp(pretext, part=lambda x: x, n=30):
     example = {"image": tf.constant(ramp), "index": tf.constant(0, tf.int64)}
     made = seeds.map(lambda seed: part(pretext.transform({**example, "seed": seed})[0]))
     return np.array([np.ptp(view) for view in made.as_numpy_iterator()])
+
+
+def soft_encode(ab, neighbors=5):
+    """(..., 2) -> (..., 313): the shares of the nearest bins, else 0."""
+    index, shares = map(np.asarray, lab.nearest_bins(np.float32(ab), neighbors))
+    whole = np.zeros((*index.shape[:-1], 313), np.float32)
+    np.put_along_axis(whole, index, shares, -1)
+    return whole

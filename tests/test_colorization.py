@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import skimage.color
 import tensorflow as tf
-from conftest import examples, mirrored, photo, tiny_encoder
+from conftest import examples, mirrored, photo, soft_encode, tiny_encoder
 
 from sslzoo import encoders
 from sslzoo.errors import UserError
@@ -122,6 +122,18 @@ def test_rare_colours_count_more():
     assert pretext.chance_loss is None
 
 
+def test_the_loss_is_the_weighted_cross_entropy_with_the_soft_encoding():
+    rng = np.random.default_rng(0)
+    prior = rng.dirichlet(np.ones(313))
+    pretext = small(prior=prior, uniform=0.3, neighbors=7)
+    ab, logits = rng.uniform(-90, 90, (2, 4, 4, 2)), rng.normal(size=(2, 4, 4, 313)) * 3
+    target = soft_encode(ab, 7)
+    losses = -(target * tf.nn.log_softmax(logits).numpy()).sum(-1)
+    expected = (losses * lab.class_weights(prior, 0.3)[target.argmax(-1)]).mean()
+    loss = pretext.content_loss(None, truth(ab), tf.constant(np.float32(logits)))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_right_colour_costs_least():
     pretext, target = small(), np.tile(lab.BINS[200], (1, 4, 4, 1))
     guesses = range(180, 220)
@@ -184,7 +196,7 @@ def test_painting_the_truth_gives_the_image_back():
     pretext = small(loss="l2")
     painted = pretext.paint([lab.grey(image[None]), ab[None] / 110]).numpy()[0]
     assert np.abs(painted - image).mean() < 0.02
-    logits = 0.38 * np.log(lab.soft_encode(ab)[None] + np.float32(1e-30))
+    logits = 0.38 * np.log(soft_encode(ab)[None] + np.float32(1e-30))
     painted = small().paint([lab.grey(image[None]), logits]).numpy()[0]
     assert np.abs(painted - image).mean() < 0.02
 
@@ -253,7 +265,7 @@ def test_the_picture_shows_grey_answer_and_truth(kind, panels):
     pretext = small(loss=kind)
     red = np.tile(np.float32([0.8, 0.2, 0.2]), (16, 16, 1))
     x, y = pretext.transform(example(red))
-    answer = np.zeros((4, 4, 2), np.float32) if kind == "l2" else 30 * lab.soft_encode(0 * y)
+    answer = np.zeros((4, 4, 2), np.float32) if kind == "l2" else 30 * soft_encode(0 * y)
     (shown,) = panels(pretext, x.numpy(), y.numpy(), np.asarray(answer))
     assert list(shown) == ["puzzle", "answer", "truth"]
     for name, expected in (("puzzle", x[8, 8]), ("answer", x[8, 8]), ("truth", red[8, 8])):

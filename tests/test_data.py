@@ -840,19 +840,24 @@ def test_real_photographs():
     assert source.undecodable.bad == set()
 
 
-def test_images_that_may_be_bad_are_read_ahead_where_operations_are_deterministic(tmp_path):
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_images_are_read_ahead_where_operations_are_deterministic(kind, tmp_path):
     """In a process of its own. tf.data gives that up where it sees a state, such as Python's."""
-    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    (tmp_path / "images").mkdir()
-    for i in range(40):
-        Image.fromarray(noise).save(tmp_path / f"images/{i}.png")
+    noise = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    path = tmp_path / ("images.npz" if kind == "npz" else "images")
+    if kind == "npz":
+        np.savez(path, x_train=noise, x_test=noise)
+    else:
+        path.mkdir()
+        for i, image in enumerate(noise):
+            Image.fromarray(image).save(path / f"{i}.png")
     script = f"""
 import time
 import tensorflow as tf
 from sslzoo import data
 from sslzoo.training import devices
 devices.deterministic()
-source = data.load({str(tmp_path / "images")!r})
+source = data.load({str(path)!r})
 source.chunk = 1
 opened, fetch = [], source.fetch
 def counted(index):

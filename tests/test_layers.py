@@ -83,6 +83,26 @@ def test_channels_are_rescaled_as_by_the_stock_layer(shape, dtype):
         np.testing.assert_array_equal(tf.cast(y, "float32"), tf.cast(stock(x), "float32"))
 
 
+@pytest.mark.parametrize(
+    ("scale", "offset", "x"),
+    [
+        (2.0, -1.0, noise(2, 4, 5, 3)),
+        ([2.0, 3.0, 4.0], 0.5, noise(2, 4, 5, 3)),
+        ([2.0, 3.0, 4.0], [0.1, 0.2, 0.3], noise(4, 5, 3)),
+        ([2.0, 3.0, 4.0], [0.1, 0.2, 0.3], np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)),
+    ],
+    ids=["scalars", "one offset", "one image", "bytes"],
+)
+def test_what_is_not_by_channel_is_rescaled_the_stock_way(scale, offset, x):
+    """An old file's Rescaling loads as ours, whatever it is."""
+    ours, stock = (kind(scale, offset) for kind in (layers.ChannelRescaling, stock_rescaling))
+    assert ours(x).dtype == stock(x).dtype
+    np.testing.assert_array_equal(ours(x), stock(x))
+
+
+stock_rescaling = keras.layers.Rescaling
+
+
 # === In a file ===
 
 OURS = [

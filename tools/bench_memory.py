@@ -29,7 +29,7 @@ SIZES = (10_000, 100_000, 1_281_167)
 def stepper(size):
     """A compiled step on a bank of `size` rows."""
     log_mean = memory.log_mean_exp(128, 0.07)
-    strategy = mirrored("")
+    strategy = mirrored("cpu:1")
     with strategy.scope():
         bank = memory.MemoryBank(size, 128)
 

@@ -1,4 +1,4 @@
-"""Images per second at inference, of one network in five forms; trust the ratios of one run.
+"""Images per second at inference, of one network in many forms; trust the ratios of one run.
 
     pip install -e '.[bench]'
     python tools/bench_serving.py [--encoder=resnet18 --size=64 --batch=32]     # about a minute

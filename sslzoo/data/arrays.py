@@ -7,7 +7,6 @@ import zlib
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 from sslzoo.data import decode
 from sslzoo.data.source import Source
@@ -35,10 +34,7 @@ class Arrays(Source):
         images = arrays.get(f"x_{split}")
         _check_images(spec, f"x_{split}", images)
         self.size, self.height, self.width = images.shape[:3]
-        # A variable, because tf.data rewrites its graph and keeps a copy of each tensor that a
-        # function captures. Not `tf.Variable`, which a strategy would mirror.
-        with tf.device("CPU"):
-            self._images = ResourceVariable(images.reshape(*images.shape[:3], -1))
+        self._images = images.reshape(*images.shape[:3], -1)
         self.chunk = int(np.clip(CHUNK_PIXELS // (self.height * self.width), 1, 256))
         if labels:
             self.class_names, y = _labels(spec, split, arrays, self.size)
@@ -46,7 +42,10 @@ class Arrays(Source):
 
     def fetch(self, index):
         """(n,) int64 -> (n, H, W, 3) uint8."""
-        images = self._images.sparse_read(index)
+        # By NumPy: tf.data rewrites its graph and keeps a copy of each tensor that a function
+        # captures, and reads nothing ahead of a variable, which has a state.
+        rows = tf.numpy_function(lambda i: self._images[i], [index], tf.uint8, stateful=False)
+        images = tf.ensure_shape(rows, [*index.shape, *self._images.shape[1:]])
         return images if images.shape[-1] == 3 else tf.repeat(images, 3, axis=-1)
 
     def open(self, raw, place, crop):

@@ -33,7 +33,7 @@ class Photos(Source):
         images = _load(folder or wheel())
         self.stems = list(images)
         self.size = CROPS[split] * len(images)
-        # One tensor that functions capture by reference; decoded once, nothing in the hot path.
+        # Decoded once, nothing in the hot path.
         shapes = np.array([image.shape[:2] for image in images.values()], np.int32)
         stack = np.zeros([len(images), *shapes.max(0), 3], np.uint8)
         for row, image in zip(stack, images.values(), strict=True):

@@ -34,7 +34,7 @@ class Pyramid:
         pixels = np.concatenate([level.reshape(-1, 3) for level in levels])
         # A pixel is one number, red lowest: gathered faster than three bytes.
         packed = np.pad(pixels, [(0, 0), (0, 1)]).view(np.int32)[:, 0]
-        self._pixels = tf.constant(packed)  # captured by reference, never copied into a graph
+        self._pixels = tf.constant(packed)
 
     def sample(self, image, rows, columns, ratio):
         """Bilinear values at points.

@@ -1,6 +1,6 @@
 """What every encoder does first: pixels in [0, 1] -> about zero mean and unit deviation, or edges.
 
-By stock Keras layers with ImageNet's channel means and deviations: two lists in the config.
+By what is a stock `Rescaling` in a file, with ImageNet's channel means and deviations: two lists.
 `keras.layers.Normalization` would bring state to adapt.
 """
 

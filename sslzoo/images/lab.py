@@ -137,24 +137,18 @@ def is_colorful(ab):
 # === Colours as classes ===
 
 
-def soft_encode(ab, neighbors=5):
-    """(..., 2) -> (..., 313): a distribution over the `neighbors` nearest bins.
-
-    5 neighbours as in the paper; the authors' code takes 10.
-    """
-    return spread(*nearest_bins(ab, neighbors))
-
-
 def nearest_bins(ab, count):
     """The `count` bins nearest to each colour (..., 2), to +-135, and their shares.
 
-    Shares are Gaussian in the distance, exp(-d^2 / (2 SIGMA^2)), and sum to 1.
+    Shares are Gaussian in the distance, exp(-d^2 / (2 SIGMA^2)), and sum to 1. They are the paper's
+    soft encoding, with a count of 5; the authors' code takes 10.
 
     Returns:
         Indices (..., count) int32 and shares (..., count), nearest first.
     """
     nearby = _nearby(count)
-    centres = np.append(BINS, [[1e4, 1e4]], 0).astype(np.float32)[nearby]  # (cells, M, 2)
+    far = [[1e4, 1e4]]  # "no bin", from all colours
+    centres = np.append(BINS, far, 0).astype(np.float32)[nearby]  # (cells, M, 2)
     rows, columns = ops.split(ops.cast(ops.round(ops.clip(ab / 10, -EDGE, EDGE)), "int32"), 2, -1)
     cell = ops.squeeze((rows + EDGE) * SIDE + columns + EDGE, -1)  # (...)
     a, b = (ops.take(centres[..., i], cell, axis=0) - ab[..., i : i + 1] for i in range(2))
@@ -178,16 +172,6 @@ def _nearby(count):
     possible = least <= np.sort(most, 1)[:, count - 1 : count]
     order = np.argsort(~possible, 1, kind="stable")[:, : possible.sum(1).max()]
     return np.where(np.take_along_axis(possible, order, 1), order, len(BINS)).astype(np.int32)
-
-
-def spread(index, shares):
-    """Shares (..., n) of different bins `index` (..., n) -> all bins' (..., 313), else 0."""
-    colors, each = ops.size(index) // index.shape[-1], index.shape[-1]
-    places = ops.reshape(index, (-1, each)) + len(BINS) * ops.arange(colors)[:, None]
-    flat = ops.scatter(
-        ops.reshape(places, (-1, 1)), ops.reshape(shares, (-1,)), (colors * len(BINS),)
-    )
-    return ops.reshape(flat, (*ops.shape(index)[:-1], len(BINS)))
 
 
 def annealed_mean(logits, temperature=0.38):

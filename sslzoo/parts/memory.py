@@ -46,7 +46,7 @@ class MemoryBank(keras.layers.Layer):
         self.built = True
 
     def gather(self, index):
-        """Rows of `index` (...) int64: (..., dims)."""
+        """Rows of `index` (...) int64, in the replica context: (..., dims)."""
         return tables.gather(self.rows, index)
 
     def update(self, index, embeddings):
@@ -85,9 +85,13 @@ class MemoryBank(keras.layers.Layer):
         return positive, tf.where(own, stand_in[:, None], others)
 
     def softmax(self, embeddings, index, temperature):
-        """Cross-entropy (B,) of each embedding's own row among all, by cosines / `temperature`."""
+        """Cross-entropy (B,) of each embedding's own row among all, by cosines / `temperature`.
+
+        Not by TensorFlow's operation, which with deterministic operations is slow. Rounding may
+        make it negative by 1e-5.
+        """
         scaled = embeddings / temperature
-        rows = tf.stop_gradient(tf.convert_to_tensor(self.rows.value))
+        rows = tf.stop_gradient(tf.convert_to_tensor(self.rows.value))  # each look copies the bank
         logits = tf.matmul(scaled, rows, transpose_b=True)  # (B, size)
         own = tf.reduce_sum(scaled * self.gather(index), -1)
         return tf.reduce_logsumexp(logits, -1) - own

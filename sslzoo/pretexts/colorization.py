@@ -97,8 +97,8 @@ class Colorization(Pretext):
             losses = tf.reduce_sum(tf.square(y - y_pred), -1)
         else:
             bins, shares = lab.nearest_bins(y * AB_SCALE, self.neighbors)
-            target = lab.spread(bins, shares)  # (B, h, w, 313)
-            losses = tf.nn.softmax_cross_entropy_with_logits(target, y_pred)
+            chosen = tf.gather(y_pred, bins, batch_dims=3)  # (B, h, w, neighbors)
+            losses = tf.reduce_logsumexp(y_pred, -1) - tf.reduce_sum(shares * chosen, -1)
             losses *= tf.gather(self.class_weights, bins[..., 0])
         losses *= tf.cast(lab.is_colorful(y * AB_SCALE), losses.dtype)[:, None, None]  # (B, h, w)
         return tf.reduce_mean(losses)
