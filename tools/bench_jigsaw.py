@@ -243,11 +243,11 @@ def main(_):
     for row in READERS if FLAGS.work == "data" else STEPS:
         pipes[row], theirs = spawn.Pipe()
         given = row, (FLAGS.work, FLAGS.batch, FLAGS.images), theirs
-        tuned = row == "sslzoo" or row.endswith("tuned")
-        if not tuned:  # who says anything here, says all: sslzoo leaves the allocator alone
+        as_it_comes = row in ("PyTorch", "PyTorch, channels last")
+        if as_it_comes:  # whatever is said here, sslzoo leaves the allocator alone
             os.environ["GLIBC_TUNABLES"] = "glibc.malloc.check=0"
         spawn.Process(target=serve, args=given, daemon=row != "DataLoader").start()
-        if not tuned:
+        if as_it_comes:
             del os.environ["GLIBC_TUNABLES"]
         theirs.close()  # so that a row that fails ends this process too
         pipes[row].recv()

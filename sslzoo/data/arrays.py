@@ -34,7 +34,8 @@ class Arrays(Source):
         images = arrays.get(f"x_{split}")
         _check_images(spec, f"x_{split}", images)
         self.size, self.height, self.width = images.shape[:3]
-        self._images = images.reshape(*images.shape[:3], -1)
+        # Row by row in memory, which a file need not be: else a chunk is gathered byte by byte.
+        self._images = np.ascontiguousarray(images).reshape(*images.shape[:3], -1)
         self.chunk = int(np.clip(CHUNK_PIXELS // (self.height * self.width), 1, 256))
         if labels:
             self.class_names, y = _labels(spec, split, arrays, self.size)
